@@ -1,0 +1,287 @@
+"""The master's loop: signals and wishes in, one step of the core, effects out, then hooks.
+
+Responsible for the order of a turn, and for what a signal to the master means. Never decides what
+happens to a worker, never touches the kernel itself.
+
+A turn::
+
+    wait for facts -> take signals and requests -> core.step -> perform effects -> tell people
+    -> call the hooks of one event
+
+Hooks come last, with the core at rest, so what they ask for is a request for the next turn.
+"""
+
+import signal
+import time
+from collections import deque
+from collections.abc import Callable
+from logging import CRITICAL, INFO, WARNING
+from typing import Any, NamedTuple
+
+from cotyledon._core.effects import (
+    AllReady,
+    Effect,
+    Exit,
+    Notice,
+    Reason,
+    RolloutFinished,
+    Unkillable,
+    WorkerDied,
+    WorkerReady,
+)
+from cotyledon._core.events import (
+    AbortRequested,
+    Event,
+    HurryRequested,
+    ReloadRequested,
+    StopRequested,
+)
+from cotyledon._core.machine import HURRY, Core
+from cotyledon._foreign import Foreign
+from cotyledon._posix.guard import Guard
+from cotyledon._posix.reactor import Reactor
+from cotyledon._posix.signals import Catcher
+from cotyledon._say import say
+from cotyledon.systemd import Notifier
+
+SECOND = 1_000_000_000
+
+
+class Job(NamedTuple):
+    """Hooks to call, and the event that follows them."""
+
+    kind: str
+    hooks: list[Callable[..., object]]
+    args: tuple[Any, ...] = ()
+    then: Event | None = None
+
+
+class Hooks:
+    """What the program has registered, by kind, in order."""
+
+    def __init__(self) -> None:
+        self.on_terminate: list[Callable[..., object]] = []
+        self.on_reload: list[Callable[..., object]] = []
+        self.on_new_worker: list[Callable[..., object]] = []
+        self.on_dead_worker: list[Callable[..., object]] = []
+
+
+class Inbox:
+    """Requests of threads, hooks and signal handlers to the loop; appending is atomic."""
+
+    def __init__(self) -> None:
+        self.events: deque[Event] = deque()
+        self.stop = False
+
+
+class Loop:
+    """Runs the core against the kernel until the core says that it is over.
+
+    Args:
+        core: decides.
+        lock: held while the core changes, so that ``status()`` sees whole turns.
+        inbox: requests.
+        hooks: the program's.
+        name: tells the name of a service's number.
+        public_id: tells its public id.
+        notifier: the init system.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        lock: Any,
+        inbox: Inbox,
+        hooks: Hooks,
+        name: Callable[[int], str],
+        public_id: Callable[[int], Any],
+        notifier: Notifier,
+    ) -> None:
+        self._core = core
+        self._lock = lock
+        self._inbox = inbox
+        self._hooks = hooks
+        self._name = name
+        self._public_id = public_id
+        self._notifier = notifier
+        self._foreign = Foreign()
+        self._jobs: deque[Job] = deque()
+        self._soon: list[Event] = []  # for the next step
+        self._stop_asked_at: int | None = None
+        self.catcher: Catcher
+        self.reactor: Reactor
+        self.guard: Guard
+
+    def run(self) -> int:
+        """Supervise until the end; return the exit status."""
+        reactor = self.reactor
+        while True:
+            busy = self._soon or self._jobs or self._inbox.events or self.catcher.caught
+            facts = reactor.wait(0 if busy else self._core.next_deadline())
+            events = self._soon + facts
+            self._soon = []
+            self._take_signals(events)
+            self._take_requests(events)
+            with self._lock:
+                effects = self._core.step(time.monotonic_ns(), events)
+            for effect in effects:
+                failed = reactor.perform(effect)
+                if failed is not None:
+                    self._soon.append(failed)
+            for effect in effects:
+                self._tell(effect)
+            if effects and isinstance(effects[-1], Exit):
+                return effects[-1].status
+            self._work()
+
+    # What signals and requests mean
+
+    def react(self, signum: int) -> None:
+        """In the handler itself: see that a hook that is running ends in time."""
+        if signum == signal.SIGALRM and self._foreign.on_alarm():
+            return
+        if signum == signal.SIGTERM:
+            if self._stop_asked_at is None:
+                self._ask_stop()
+            else:
+                self._foreign.interrupt()
+        elif signum in (signal.SIGINT, signal.SIGALRM):
+            self._foreign.interrupt()
+
+    def _ask_stop(self) -> None:
+        now = self._stop_asked_at = time.monotonic_ns()
+        if self._core.grace:
+            self._foreign.limit(now + self._core.grace // 2)
+
+    def _take_signals(self, events: list[Event]) -> None:
+        caught = self.catcher.caught
+        while caught:
+            signum = caught.popleft()
+            if signum == signal.SIGHUP:
+                if not self._stopping and not any(job.kind == "on_reload" for job in self._jobs):
+                    job = Job("on_reload", self._hooks.on_reload, (), ReloadRequested())
+                    self._jobs.append(job)
+            elif signum == signal.SIGTERM:
+                if self._stopping:
+                    say(WARNING, "told to stop a second time: what is left has one second")
+                    self.guard.promise(time.monotonic_ns() + HURRY)
+                    events.append(HurryRequested())
+                else:
+                    self._stop("SIGTERM")
+            elif signum == signal.SIGALRM and self._foreign.alarms:
+                self._foreign.alarms -= 1
+            else:
+                say(WARNING, "%s: ending at once", signal.Signals(signum).name)
+                self._jobs.clear()
+                self.guard.promise(time.monotonic_ns())
+                events.append(AbortRequested())
+
+    def _take_requests(self, events: list[Event]) -> None:
+        requests = self._inbox.events
+        while requests:
+            events.append(requests.popleft())
+        if self._inbox.stop and not self._stopping:
+            self._stop("shutdown()")
+
+    @property
+    def _stopping(self) -> bool:
+        return self._core.stopping or any(job.kind == "on_terminate" for job in self._jobs)
+
+    def _stop(self, why: str) -> None:
+        say(INFO, "stopping because of %s", why)
+        if self._stop_asked_at is None:
+            self._ask_stop()
+        asked_at = self._stop_asked_at or 0
+        if self._core.grace:
+            self.guard.promise(asked_at + self._core.grace)
+        self._notifier.tell("STOPPING=1")
+        # Before what else waits, but for a death that happened earlier it may be too late.
+        self._jobs.appendleft(Job("on_terminate", self._hooks.on_terminate, (), StopRequested()))
+
+    def _work(self) -> None:
+        """Call the hooks of the next event, and pass on what follows from it."""
+        if not self._jobs:
+            return
+        job = self._jobs[0]  # it stays there meanwhile: see _stopping
+        self._foreign.call(job.kind, tuple(job.hooks), job.args)
+        self.catcher.claim()  # a hook may have run something that took the wakeup over
+        if self._jobs and self._jobs[0] is job:
+            self._jobs.popleft()
+        match job.then:
+            case None:
+                pass
+            case StopRequested():
+                self._soon.append(StopRequested(self._time_left()))
+            case event:
+                self._soon.append(event)
+
+    def _time_left(self) -> int:
+        if not self._core.grace or self._stop_asked_at is None:
+            return 0
+        return max(1, self._stop_asked_at + self._core.grace - time.monotonic_ns())
+
+    # Telling people
+
+    def _tell(self, effect: Effect) -> None:
+        match effect:
+            case WorkerDied():
+                self._tell_death(effect)
+            case AllReady():
+                say(INFO, "every worker is ready")
+                self._notifier.tell("READY=1")
+            case RolloutFinished(service, generation):
+                say(INFO, "%s: reload %d has reached every worker", self._name(service), generation)
+            case WorkerReady(_, service, worker_id, took):
+                say(
+                    INFO, "%s worker(%d): ready after %.3f s",
+                    self._name(service), worker_id, took / SECOND,
+                )
+            case Unkillable(_, service, worker_id, left_behind):
+                say(
+                    CRITICAL,
+                    "%s worker(%d): still there after SIGKILL, it hangs in the kernel%s",
+                    self._name(service), worker_id, "; left behind" if left_behind else "",
+                )
+            case _:
+                pass
+
+    def _tell_death(self, death: WorkerDied) -> None:
+        unexpected = death.reason in (Reason.EXIT, Reason.SIGNAL, Reason.STOP_TIMEOUT)
+        if death.reason is not Reason.SPAWN_FAILED:
+            say(
+                WARNING if unexpected and not death.stopping else INFO,
+                "%s worker(%d): ended after %.1f s, %s (%s)%s",
+                self._name(death.service),
+                death.worker_id,
+                death.uptime / SECOND,
+                _how(death.status),
+                death.reason.value,
+                _next(death),
+            )
+            if not death.stopping and self._hooks.on_dead_worker:
+                code = STOLEN if death.status is None else death.status
+                args = (self._public_id(death.service), death.worker_id, code)
+                self._jobs.append(Job("on_dead_worker", self._hooks.on_dead_worker, args))
+
+
+STOLEN = 255
+"""The exit code that hooks are told when a foreign ``waitpid(-1)`` took the real one."""
+
+
+def _how(status: int | None) -> str:
+    if status is None:
+        return "status unknown (taken by a foreign wait)"
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return signal.Signals(-status).name
+    except ValueError:
+        return f"signal {-status}"
+
+
+def _next(death: WorkerDied) -> str:
+    if death.respawn_in is None:
+        return ""
+    if not death.respawn_in:
+        return ", respawned at once"
+    return f", respawned in {death.respawn_in / SECOND:.1f} s ({death.failures} deaths in a row)"

@@ -1,0 +1,138 @@
+"""The messages between the master and one worker, over a SOCK_SEQPACKET pair.
+
+Responsible for making the pair and for the wire format: one datagram, fields separated by a
+zero byte. Never blocks: both ends are non-blocking, and a message that does not fit is lost
+(the caller is told). Descriptors are plain ints, because a forked child closes the master's by
+number and no object may close them a second time.
+
+The end of file tells a worker that the master is gone; it never tells the master that a worker
+is (the pidfd does).
+"""
+
+import os
+import socket
+from typing import NamedTuple, TypeAlias
+
+LARGEST = 4096
+
+STOP = b"stop"
+RELOAD = b"reload"
+READY = b"ready"
+RELOADED = b"reloaded"
+
+
+class ReadyMessage(NamedTuple):
+    """Up: the service is built."""
+
+    name: str
+    reloads: bool
+    grace: int | None  # nanoseconds
+
+
+class ReloadedMessage(NamedTuple):
+    """Up: the service's own reload() has returned."""
+
+    generation: int
+    grace: int | None
+
+
+class StopMessage(NamedTuple):
+    """Down: terminate."""
+
+
+class ReloadMessage(NamedTuple):
+    """Down: take up a generation."""
+
+    generation: int
+
+
+Message: TypeAlias = ReadyMessage | ReloadedMessage | StopMessage | ReloadMessage
+
+
+def pair() -> tuple[int, int]:
+    """Return the master's end and the worker's end of a new channel.
+
+    Raises:
+        OSError: no descriptor is left.
+    """
+    ours, theirs = socket.socketpair(
+        socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+    )
+    return ours.detach(), theirs.detach()
+
+
+def _grace(grace: int | None) -> bytes:
+    return b"" if grace is None else b"%d" % grace
+
+
+def encode(message: Message) -> bytes:
+    """Return the datagram for a message."""
+    match message:
+        case ReadyMessage(name, reloads, grace):
+            text = name.encode("utf-8", "surrogateescape")[:1000].replace(b"\0", b"")
+            return b"\0".join((READY, b"%d" % reloads, _grace(grace), text))
+        case ReloadedMessage(generation, grace):
+            return b"\0".join((RELOADED, b"%d" % generation, _grace(grace)))
+        case StopMessage():
+            return STOP
+        case ReloadMessage(generation):
+            return b"\0".join((RELOAD, b"%d" % generation))
+
+
+def decode(datagram: bytes) -> Message | None:
+    """Return the message of a datagram; ``None`` if it is none of ours."""
+    try:
+        match datagram.split(b"\0"):
+            case [b"ready", reloads, grace, name]:
+                return ReadyMessage(
+                    name.decode("utf-8", "surrogateescape"),
+                    bool(int(reloads)),
+                    int(grace) if grace else None,
+                )
+            case [b"reloaded", generation, grace]:
+                return ReloadedMessage(int(generation), int(grace) if grace else None)
+            case [b"stop"]:
+                return StopMessage()
+            case [b"reload", generation]:
+                return ReloadMessage(int(generation))
+    except ValueError:
+        pass
+    return None
+
+
+def send(fd: int, message: Message) -> bool:
+    """Send a message; return whether the kernel took it.
+
+    A peer that is gone is no error here, and raises no SIGPIPE even in a program that
+    restored that signal's default.
+    """
+    # The object lives for this one call: os.write() has no MSG_NOSIGNAL.
+    try:
+        end = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=fd)
+    except OSError:
+        return False
+    try:
+        end.send(encode(message), socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
+    except OSError:
+        return False
+    else:
+        return True
+    finally:
+        end.detach()
+
+
+def receive(fd: int) -> list[Message] | None:
+    """Return the messages that wait on the descriptor; ``None`` at its end of file."""
+    messages: list[Message] = []
+    while True:
+        try:
+            datagram = os.read(fd, LARGEST)
+        except BlockingIOError:
+            return messages
+        except OSError:
+            datagram = b""
+        if not datagram:
+            return messages or None
+        message = decode(datagram)
+        if message is not None:
+            messages.append(message)

@@ -1,0 +1,338 @@
+"""The guard: a small process that outlives a killed or stuck master, and ends what it left.
+
+Responsible for the last resort. It holds a pidfd of the master, a table of the workers in
+shared memory, and the read end of the master's wakeup descriptor, and it sleeps until
+
+- the master has died: each worker's process group is killed at its own graceful timeout, or
+  as soon as the worker has ended by itself;
+- the master has not finished a stop by the instant that it promised;
+- a TERM, INT or ALRM stays unread in the master's wakeup descriptor: the interpreter's C
+  handler has written it there, but the main thread is stuck in C code.
+
+It costs the master two stores into memory per worker, and no system call. Never decides
+anything while the master is healthy, and never signals a process that is not in the table.
+"""
+
+import mmap
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterable
+from typing import NoReturn
+
+from cotyledon._posix.fork import fork
+from cotyledon._posix.processes import Process
+
+SECOND = 1_000_000_000
+MARGIN = SECOND // 2
+"""How long after a deadline that others keep by themselves the guard steps in."""
+STUCK = 2 * SECOND
+"""How long a master that makes no progress after its promised end is left alone."""
+GLANCE = 0.1
+"""Seconds between two looks at something that is not as it should be."""
+GLANCES = 10
+"""How many looks must find the same signal unread before it counts as not handled."""
+CAPACITY = 1 << 15
+
+_STOP_BY = 0  # cells of the table before the workers': the promise of the master,
+_GRACE = 1  # and its graceful timeout
+_FIRST = 2
+
+
+class Table:
+    """Which processes must not outlive the master, in memory that is shared across forks.
+
+    Two cells per worker: its pid (0: none) and its graceful timeout in nanoseconds (0: none).
+    """
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, 8 * (_FIRST + 2 * CAPACITY))
+        self._cells = memoryview(self._memory).cast("q")
+        self._used = 0  # places that were ever taken; this and the next in the master alone
+        self._free: list[int] = []
+
+    def reserve(self) -> int:
+        """Take a place in the table.
+
+        Raises:
+            OSError: there are more than 32,768 workers.
+        """
+        if self._free:
+            return self._free.pop()
+        if self._used == CAPACITY:
+            raise OSError(f"more than {CAPACITY} workers")
+        self._used += 1
+        return self._used - 1
+
+    def enter(self, place: int, pid: int, grace: int) -> None:
+        """Write a process down; called by the master, and by a forked child for itself."""
+        cell = _FIRST + 2 * place
+        self._cells[cell + 1] = grace
+        self._cells[cell] = pid
+
+    def release(self, place: int) -> None:
+        """Forget a process that is gone with its group."""
+        self._cells[_FIRST + 2 * place] = 0
+        self._free.append(place)
+
+    def set_grace(self, place: int, grace: int) -> None:
+        """Change a worker's graceful timeout."""
+        self._cells[_FIRST + 2 * place + 1] = grace
+
+    @property
+    def stop_by(self) -> int:
+        """The instant at which the master promised to have ended everything (0: none)."""
+        return self._cells[_STOP_BY]
+
+    @stop_by.setter
+    def stop_by(self, instant: int) -> None:
+        self._cells[_STOP_BY] = instant
+
+    @property
+    def grace(self) -> int:
+        """The manager's graceful timeout."""
+        return self._cells[_GRACE]
+
+    @grace.setter
+    def grace(self, grace: int) -> None:
+        self._cells[_GRACE] = grace
+
+    def entries(self) -> dict[int, int]:
+        """Return pid -> graceful timeout of every process in the table."""
+        pids = self._cells[_FIRST::2].tolist()
+        return {
+            pid: self._cells[_FIRST + 2 * place + 1] for place, pid in enumerate(pids) if pid
+        }
+
+
+class Guard:
+    """The master's handle on its guard.
+
+    Args:
+        wakeup: the read end of the master's wakeup descriptor.
+        dress: called in the guard first, to give it a title.
+    """
+
+    def __init__(self, wakeup: int, dress: Callable[[], None]) -> None:
+        self.table = Table()
+        self.process: Process | None = None
+        self.started_at = 0
+        self._wakeup = wakeup
+        self._dress = dress
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._master = os.pidfd_open(os.getpid())
+
+    @property
+    def fds(self) -> Iterable[int]:
+        """Every descriptor that this handle holds."""
+        own = self.process.pidfd if self.process is not None else -1
+        return tuple(fd for fd in (self._bell, self._master, own) if fd >= 0)
+
+    def start(self) -> int:
+        """Start the guard (again) and return its pidfd.
+
+        Raises:
+            OSError: no process or no descriptor could be had.
+        """
+        self.started_at = time.monotonic_ns()
+        pid = fork(self._watch, (), session=True)
+        try:
+            self.process = Process(pid)
+        except OSError:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
+        return self.process.pidfd
+
+    def promise(self, instant: int) -> None:
+        """Tell the guard when everything will have ended (0: no promise)."""
+        self.table.stop_by = instant
+        try:
+            os.eventfd_write(self._bell, 1)
+        except OSError:
+            pass
+
+    def lost(self) -> None:
+        """Collect a guard that has died."""
+        if self.process is not None:
+            self.process.reap()
+            self.process = None
+
+    def dismiss(self) -> None:
+        """End the guard: nothing is left to watch over."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGKILL)
+            self.lost()
+        for fd in (self._bell, self._master):
+            os.close(fd)
+
+    # In the guard
+
+    def _watch(self) -> NoReturn:
+        for signum in (
+            *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM, signal.SIGQUIT),
+            *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE, signal.SIGTSTP, signal.SIGTTOU),
+        ):
+            signal.signal(signum, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self._let_go()
+        self._dress()
+        if self._wait_for_trouble():
+            _clear_up(self.table)
+        os._exit(0)
+
+    def _let_go(self) -> None:
+        """Hold nothing that somebody else waits to see closed."""
+        keep = sorted((self._bell, self._master, self._wakeup))
+        low = 3
+        for fd in keep:
+            os.closerange(low, fd)
+            low = fd + 1
+        os.closerange(low, os.sysconf("SC_OPEN_MAX"))
+        null = os.open(os.devnull, os.O_RDWR)
+        for fd in range(3):
+            os.dup2(null, fd)
+        os.close(null)
+
+    def _wait_for_trouble(self) -> bool:
+        """Return when the master is dead, by itself or by our hand."""
+        poll = select.poll()
+        poll.register(self._master, select.POLLIN)
+        poll.register(self._bell, select.POLLIN)
+        poll.register(self._wakeup, select.POLLIN)
+        unread = _Unread(self._wakeup, self.table)
+        late = _Late(self.table)
+        while True:
+            timeout = unread.glance if unread.seen else None
+            promised = self.table.stop_by
+            if promised:
+                wait = GLANCE if late.acting else (promised + MARGIN - time.monotonic_ns()) / SECOND
+                timeout = max(0.0, wait if timeout is None else min(wait, timeout))
+            ready = dict(poll.poll(None if timeout is None else timeout * 1000 + 1))
+            if self._master in ready:
+                return True
+            if self._bell in ready:
+                os.eventfd_read(self._bell)
+            if unread.look() or late.look(time.monotonic_ns()):
+                _kill_all(self.table)
+                signal.pidfd_send_signal(self._master, signal.SIGKILL)
+            # A signal that waits unread would make poll() return at once, again and again.
+            poll.modify(self._wakeup, 0 if unread.seen else select.POLLIN)
+
+
+class _Unread:
+    """Watches for signals that the master's interpreter has noted and its main thread has not."""
+
+    glance = GLANCE
+
+    def __init__(self, wakeup: int, table: Table) -> None:
+        self._end = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=wakeup)
+        self._table = table
+        self._looks = 0
+        self._urgent = 0
+        self.seen = False
+
+    def look(self) -> bool:
+        """Look again; return whether the master must be taken for stuck."""
+        try:
+            signals = self._end.recv(4096, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except OSError:
+            signals = b""
+        self.seen = bool(signals)
+        if signal.SIGTERM not in signals:
+            self._looks = 0
+        if signal.SIGINT not in signals and signal.SIGALRM not in signals:
+            self._urgent = 0
+        else:
+            self._urgent += 1
+        if signal.SIGTERM in signals:
+            self._looks += 1
+        grace = self._table.grace
+        # Looks are counted, not seconds: a machine that was suspended proves nothing.
+        patience = GLANCES + grace / SECOND / GLANCE
+        return self._urgent > GLANCES or (grace > 0 and self._looks > patience)
+
+
+class _Late:
+    """Watches for a stop that takes longer than the master has promised."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._left = -1
+        self._since = 0
+        self.acting = False
+
+    def look(self, now: int) -> bool:
+        """Look again, kill what is left if it is late; return whether the master is stuck."""
+        promised = self._table.stop_by
+        self.acting = bool(promised) and now >= promised + MARGIN
+        if not self.acting:
+            return False
+        left = _kill_all(self._table)
+        if left != self._left:
+            self._left, self._since = left, now
+        return now - self._since > STUCK
+
+
+def _kill_all(table: Table) -> int:
+    entries = table.entries()
+    for pid in entries:
+        _kill_group(pid, None)
+    return len(entries)
+
+
+def _kill_group(pid: int, process: Process | None) -> None:
+    try:
+        if process is not None:
+            process.kill_group()
+        else:
+            os.killpg(pid, signal.SIGKILL)
+    except OSError:
+        pass
+    if process is None:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except OSError:
+            pass
+
+
+def _clear_up(table: Table) -> None:
+    """After the master's death: give each worker its time, then leave nothing of its group."""
+    died_at = time.monotonic_ns()
+    poll = select.poll()
+    watched: dict[int, tuple[Process | None, int | None]] = {}  # pid -> pidfd, deadline
+    ended: set[int] = set()
+    while True:
+        # Again each time: a worker that was being forked may have written itself down since.
+        for pid, grace in table.entries().items():
+            if pid in watched or pid in ended:
+                continue
+            deadline = died_at + grace + MARGIN if grace else None
+            try:
+                process = Process(pid)
+                poll.register(process.pidfd, select.POLLIN)
+            except ProcessLookupError:
+                _kill_group(pid, None)  # it is gone; its group may not be
+                ended.add(pid)
+                continue
+            except OSError:
+                process = None  # no descriptor left: its deadline will do
+            watched[pid] = process, deadline
+        if not watched:
+            return
+        deadlines = [deadline for _, deadline in watched.values() if deadline is not None]
+        now = time.monotonic_ns()
+        wait = None if not deadlines else max(0, min(deadlines) - now) // 1_000_000 + 1
+        gone = {fd for fd, _ in poll.poll(wait)}
+        now = time.monotonic_ns()
+        for pid, (process, deadline) in list(watched.items()):
+            left = process is not None and process.pidfd in gone
+            if left or (deadline is not None and now >= deadline):
+                _kill_group(pid, process)
+                ended.add(pid)
+                del watched[pid]
+                if process is not None:
+                    poll.unregister(process.pidfd)
+                    process.close()

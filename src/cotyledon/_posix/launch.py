@@ -1,0 +1,192 @@
+"""How a worker's process comes to be: a fork of the master, or a start by multiprocessing.
+
+Responsible for making a process with a channel, whatever the start method. Never imports
+multiprocessing unless the program has given an ``mp_context`` that does not fork.
+"""
+
+import os
+import pickle
+import signal
+import socket
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn, Protocol
+
+from cotyledon._posix import channel
+from cotyledon._posix.fork import fork
+from cotyledon._posix.guard import Table
+from cotyledon._posix.limits import Descriptors
+from cotyledon._posix.processes import Process
+from cotyledon._posix.signals import OURS
+
+
+class Launcher(Protocol):
+    """Starts workers."""
+
+    def launch(
+        self, assignment: Any, close: Iterable[int], place: int, grace: int
+    ) -> tuple[Process, int]:
+        """Start a worker; return its process and the master's end of its channel.
+
+        Args:
+            assignment: what the worker is to do, handed to its main function.
+            close: the descriptors of the master, which the worker must not have.
+            place: the worker's place in the guard's table.
+            grace: its graceful timeout in nanoseconds, for the table.
+
+        Raises:
+            OSError: the kernel refused.
+        """
+        ...
+
+
+class ForkLauncher:
+    """Forks the master.
+
+    Args:
+        main: called in the worker with the assignment and the worker's end of the channel.
+        table: the guard's.
+        limits: restored in the worker.
+    """
+
+    def __init__(
+        self, main: Callable[[Any, int], NoReturn], table: Table, limits: Descriptors
+    ) -> None:
+        self._main = main
+        self._table = table
+        self._limits = limits
+        self._master = os.getpid()
+
+    def launch(
+        self, assignment: Any, close: Iterable[int], place: int, grace: int
+    ) -> tuple[Process, int]:
+        """See :meth:`Launcher.launch`."""
+        ours, theirs = channel.pair()
+
+        def child() -> NoReturn:
+            # Written by the child itself: if the master is killed right now, either the
+            # guard finds the entry, or the child finds that its parent has changed.
+            self._table.enter(place, os.getpid(), grace)
+            if os.getppid() != self._master:
+                os._exit(1)
+            self._limits.restore()
+            self._main(assignment, theirs)
+
+        pid = 0
+        try:
+            pid = fork(child, (*close, ours))
+            process = Process(pid)
+        except OSError:
+            os.close(ours)
+            if pid:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+            raise
+        finally:
+            os.close(theirs)
+        return process, ours
+
+
+class SpawnedProcess(Process):
+    """A process that multiprocessing has started: its status comes from there."""
+
+    __slots__ = ("_source",)
+
+    def __init__(self, source: Any) -> None:
+        super().__init__(source.pid)
+        self._source = source
+
+    def reap(self) -> int | None:
+        """See :meth:`Process.reap`."""
+        # It is dead; under forkserver the server still has to say so, which it does at once.
+        self._source.join(1)
+        self.returncode = self._source.exitcode
+        if self.returncode is not None:
+            self._source.close()
+        self.close()
+        return self.returncode
+
+
+class ContextLauncher:
+    """Starts workers through a multiprocessing context that spawns or uses a fork server.
+
+    Args:
+        context: a ``multiprocessing`` context.
+        main: a function that pickles; called in the worker with the assignment and a socket
+            that is its end of the channel.
+        table: the guard's.
+    """
+
+    def __init__(self, context: Any, main: Callable[..., Any], table: Table) -> None:
+        self._context = context
+        self._main = main
+        self._table = table
+
+    def launch(
+        self, assignment: Any, close: Iterable[int], place: int, grace: int
+    ) -> tuple[Process, int]:
+        """See :meth:`Launcher.launch`."""
+        from multiprocessing import resource_tracker
+
+        ours, theirs = channel.pair()
+        end = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=theirs)
+        source = self._context.Process(target=self._main, args=(assignment, end))
+        # It unblocks our signals when it starts, so it must have been started before.
+        resource_tracker.ensure_running()
+        # A signal that arrives while the worker still imports waits until it has handlers.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, OURS)
+        try:
+            source.start()
+            self._table.enter(place, source.pid, grace)
+            process = SpawnedProcess(source)
+        except BaseException:
+            os.close(ours)
+            if source.pid is not None:
+                source.kill()
+                source.join()
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            end.close()
+        return process, ours
+
+
+class Unpicklable(TypeError):
+    """Something that a worker needs cannot be sent to it under this start method."""
+
+
+def check_pickles(context: Any, parts: Iterable[tuple[str, Any]]) -> None:
+    """Make sure that everything a worker needs can be sent to it.
+
+    Args:
+        context: the multiprocessing context.
+        parts: a description of each object, and the object.
+
+    Raises:
+        Unpicklable: names the first one that cannot.
+    """
+    from multiprocessing import context as contexts
+    from multiprocessing.reduction import ForkingPickler
+
+    class _Dry:
+        """Stands for the process that locks, queues and descriptors are sent to."""
+
+        def duplicate_for_child(self, fd: int) -> int:
+            return fd
+
+        def DupFd(self, fd: int) -> int:  # noqa: N802 - multiprocessing's name
+            return fd
+
+    method = context.get_start_method()
+    for what, part in parts:
+        before = contexts.get_spawning_popen()
+        contexts.set_spawning_popen(_Dry())  # type: ignore[arg-type]
+        try:
+            ForkingPickler.dumps(part)
+        except (pickle.PicklingError, TypeError, AttributeError, RuntimeError) as error:
+            raise Unpicklable(
+                f"{what} cannot be sent to a worker under the start method {method!r}: "
+                f"{part!r}: {error}. Use something that pickles (a function or class at the "
+                "top level of a module), or the start method 'fork'"
+            ) from error
+        finally:
+            contexts.set_spawning_popen(before)

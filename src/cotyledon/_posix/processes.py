@@ -1,0 +1,80 @@
+"""One child process, known by its pidfd.
+
+Responsible for signalling, reaping and clearing away exactly that process and its group. Never
+waits for a death: the pidfd in the poll loop tells it. Needs Linux 5.4 (``pidfd_open(2)``,
+``waitid(2)`` with ``P_PIDFD``).
+"""
+
+import errno
+import os
+import signal
+
+_GROUP = 1 << 2
+"""``PIDFD_SIGNAL_PROCESS_GROUP`` of ``pidfd_send_signal(2)``, Linux 6.9: the group that the
+process led, found through the pidfd, even when the process itself has been reaped."""
+
+
+class Process:
+    """A direct child that leads a process group.
+
+    Args:
+        pid: of an unreaped child of this process.
+
+    Raises:
+        OSError: no descriptor is left for the pidfd.
+    """
+
+    __slots__ = ("pid", "pidfd", "returncode")
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.pidfd = os.pidfd_open(pid)
+        self.returncode: int | None = None
+
+    def send_signal(self, signum: int) -> None:
+        """Signal the process alone; does nothing when it is gone."""
+        try:
+            signal.pidfd_send_signal(self.pidfd, signum)
+        except ProcessLookupError:
+            pass
+
+    def kill_group(self) -> None:
+        """Kill the process and everything in its group, whatever state it is in."""
+        try:
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL, None, _GROUP)
+        except ProcessLookupError:
+            pass  # the group is empty
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            # Linux before 6.9. The number is still that of our group: the leader is not
+            # reaped before this, and a group that has members keeps its number.
+            try:
+                os.killpg(self.pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                pass
+        self.send_signal(signal.SIGKILL)  # it may have left its group, or not lead it yet
+
+    def reap(self) -> int | None:
+        """Collect the exit status of a process that is dead, and close the pidfd.
+
+        Returns:
+            The exit status, or minus the signal's number; ``None`` if a foreign
+            ``waitpid(-1)`` took it.
+        """
+        try:
+            result = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
+        except ChildProcessError:
+            result = None
+        finally:
+            self.close()
+        if result is not None:
+            exited = result.si_code == os.CLD_EXITED
+            self.returncode = result.si_status if exited else -result.si_status
+        return self.returncode
+
+    def close(self) -> None:
+        """Close the pidfd; the process lives on if it still does."""
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1

@@ -1,0 +1,233 @@
+"""The one poll loop: kernel facts become the core's events, its effects become kernel calls.
+
+Responsible for the table of children, and for telling apart whose descriptor has become
+readable. Never decides, never sleeps outside :meth:`Reactor.wait`, and never raises for what a
+kernel can refuse: a failed start is an event.
+"""
+
+import os
+import select
+import time
+from collections.abc import Callable, Iterable
+from logging import CRITICAL, ERROR
+from typing import Any
+
+from cotyledon._core.effects import Effect, Kill, Reload, Spawn, Terminate
+from cotyledon._core.events import Event, Exited, Ready, Reloaded, SpawnFailed
+from cotyledon._core.grace import bounded
+from cotyledon._posix import channel
+from cotyledon._posix.guard import Guard
+from cotyledon._posix.launch import Launcher
+from cotyledon._posix.processes import Process
+from cotyledon._posix.signals import FORKS, Wakeup
+from cotyledon._say import say
+
+SECOND = 1_000_000_000
+GUARD_PAUSE = SECOND
+
+
+class Child:
+    """A worker's process, its channel, and its place in the guard's table."""
+
+    __slots__ = ("channel", "grace", "key", "name", "place", "process", "service")
+
+    def __init__(
+        self, spawn: Spawn, process: Process, channel_fd: int, place: int
+    ) -> None:
+        self.key = spawn.worker
+        self.service = spawn.service
+        self.grace = spawn.grace  # the manager's
+        self.process = process
+        self.channel = channel_fd
+        self.place = place
+        self.name: str | None = None
+
+
+class Reactor:
+    """Waits for what happens to the workers, and does to them what the core wants.
+
+    Args:
+        wakeup: makes :meth:`wait` return.
+        guard: started here, and started again when it dies.
+        assign: makes a worker's assignment from the core's effect.
+    """
+
+    def __init__(self, wakeup: Wakeup, guard: Guard, assign: Callable[[Spawn], Any]) -> None:
+        self.children: dict[int, Child] = {}
+        self.launcher: Launcher | None = None
+        self._wakeup = wakeup
+        self._guard = guard
+        self._guard_fd = -1
+        self._guard_due: int | None = None  # when to start it again
+        self._assign = assign
+        self._by_fd: dict[int, Child] = {}
+        self._epoll = select.epoll()
+        self._epoll.register(wakeup.fd, select.EPOLLIN)
+        self._master = os.getpid()
+        FORKS.fds = self.fds
+        self._start_guard()
+
+    def fds(self) -> Iterable[int]:
+        """Every descriptor of the master that no child may keep."""
+        return (*self._by_fd, self._epoll.fileno(), *self._wakeup.fds, *self._guard.fds)
+
+    # Facts
+
+    def wait(self, until: int | None) -> list[Event]:
+        """Wait for something to happen, at most until an instant; return what happened."""
+        if self._guard_due is not None and (until is None or self._guard_due < until):
+            until = self._guard_due
+        if until is None:
+            timeout = None
+        else:
+            # Rounded up to what epoll can tell apart, or it would wake up too early.
+            timeout = max(0, until - time.monotonic_ns() + 999_999) // 1_000_000 / 1000
+        events: list[Event] = []
+        exited: list[Child] = []
+        for fd, _ in self._epoll.poll(timeout):
+            child = self._by_fd.get(fd)
+            if child is not None:
+                if fd == child.process.pidfd:
+                    exited.append(child)
+                else:
+                    self._listen(child, events)
+            elif fd == self._wakeup.fd:
+                self._wakeup.drain()
+            elif fd == self._guard_fd:
+                self._guard_lost()
+        for child in exited:
+            self._listen(child, events)
+            events.append(Exited(child.key, self._bury(child)))
+        if self._guard_due is not None and time.monotonic_ns() >= self._guard_due:
+            self._start_guard()
+        return events
+
+    def _listen(self, child: Child, events: list[Event]) -> None:
+        if child.channel < 0:
+            return
+        messages = channel.receive(child.channel)
+        if messages is None:
+            # It has closed its end, or is dead; only the pidfd tells which.
+            self._hang_up(child)
+            return
+        for message in messages:
+            match message:
+                case channel.ReadyMessage(name, reloads, grace):
+                    child.name = name
+                    self._guard_grace(child, grace)
+                    events.append(Ready(child.key, reloads, grace))
+                case channel.ReloadedMessage(generation, grace):
+                    self._guard_grace(child, grace)
+                    events.append(Reloaded(child.key, generation, grace))
+                case _:
+                    pass  # not something that a worker says
+
+    def _guard_grace(self, child: Child, own: int | None) -> None:
+        self._guard.table.set_grace(child.place, bounded(own, child.grace))
+
+    def _hang_up(self, child: Child) -> None:
+        if child.channel >= 0:
+            self._forget(child.channel)
+            os.close(child.channel)
+            child.channel = -1
+
+    def _forget(self, fd: int) -> None:
+        # Taken out of the epoll set by hand: closing it would not do, while a child that is
+        # being forked still holds the same open file.
+        del self._by_fd[fd]
+        self._epoll.unregister(fd)
+
+    def _bury(self, child: Child) -> int | None:
+        child.process.kill_group()
+        self._hang_up(child)
+        self._forget(child.process.pidfd)
+        status = child.process.reap()
+        self._guard.table.release(child.place)
+        del self.children[child.key]
+        return status
+
+    # Effects
+
+    def perform(self, effect: Effect) -> SpawnFailed | None:
+        """Carry out one effect; notices are none of its business."""
+        match effect:
+            case Spawn():
+                return self._spawn(effect)
+            case Terminate(worker):
+                self._send(worker, channel.StopMessage())
+            case Reload(worker, generation):
+                self._send(worker, channel.ReloadMessage(generation))
+            case Kill(worker):
+                child = self.children.get(worker)
+                if child is not None:
+                    child.process.kill_group()
+            case _:
+                pass
+        return None
+
+    def _spawn(self, spawn: Spawn) -> SpawnFailed | None:
+        assert self.launcher is not None
+        place = -1
+        try:
+            place = self._guard.table.reserve()
+            process, ours = self.launcher.launch(
+                self._assign(spawn), self.fds(), place, spawn.grace
+            )
+        except Exception as error:
+            if place >= 0:
+                self._guard.table.release(place)
+            say(ERROR, "cannot start a worker: %s", error, exc_info=not isinstance(error, OSError))
+            return SpawnFailed(spawn.worker)
+        self._guard.table.enter(place, process.pid, spawn.grace)
+        child = Child(spawn, process, ours, place)
+        self.children[spawn.worker] = child
+        for fd in (process.pidfd, ours):
+            self._by_fd[fd] = child
+            self._epoll.register(fd, select.EPOLLIN)
+        return None
+
+    def _send(self, worker: int, message: channel.Message) -> None:
+        child = self.children.get(worker)
+        if child is not None and child.channel >= 0:
+            channel.send(child.channel, message)
+
+    # The guard
+
+    def _start_guard(self) -> None:
+        self._guard_due = None
+        try:
+            self._guard_fd = self._guard.start()
+            self._epoll.register(self._guard_fd, select.EPOLLIN)
+        except OSError as error:
+            say(ERROR, "cannot start the guard process, trying again: %s", error)
+            self._guard_due = time.monotonic_ns() + GUARD_PAUSE
+
+    def _guard_lost(self) -> None:
+        say(ERROR, "the guard process has died and is started again")
+        self._epoll.unregister(self._guard_fd)
+        self._guard_fd = -1
+        self._guard.lost()
+        self._guard_due = max(time.monotonic_ns(), self._guard.started_at + GUARD_PAUSE)
+
+    # The end
+
+    def abandon(self) -> None:
+        """Kill what is left, without asking the core: supervision itself has failed."""
+        for child in list(self.children.values()):
+            try:
+                child.process.kill_group()
+                self._bury(child)
+            except Exception as error:
+                say(CRITICAL, "cannot clear away process %d: %s", child.process.pid, error)
+
+    def close(self) -> None:
+        """Let go of everything. Processes that would not die are left to the kernel."""
+        FORKS.fds = tuple
+        for child in list(self.children.values()):
+            say(CRITICAL, "process %d cannot be killed and is left behind", child.process.pid)
+            self._hang_up(child)
+            child.process.close()
+        self.children.clear()
+        self._by_fd.clear()
+        self._epoll.close()
+        self._guard.dismiss()

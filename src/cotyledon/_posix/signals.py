@@ -1,0 +1,209 @@
+"""Signals: who has handlers, who is woken, and what a forked child inherits.
+
+Responsible for the four signals that cotyledon handles (TERM, INT, HUP, ALRM) in the master
+and in its workers, for the descriptor that wakes a poll loop, and for clean children: a process
+that user code forks from the master or from a worker starts with default handlers, no wakeup
+descriptor, and none of our descriptors. Never decides what a signal means.
+
+A handler only records the number and wakes the loop. The wakeup happens twice: the C handler
+of the interpreter writes to the wakeup descriptor (which works while a thread is in C code), and
+the Python handler writes too (which works while a program such as an asyncio loop has replaced
+the wakeup descriptor).
+"""
+
+import os
+import signal
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from types import FrameType
+from typing import Any
+
+OURS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM)
+# Blocked around a fork: ours, and what programs commonly handle, so that no handler of
+# the parent runs in a child that still has the parent's wakeup descriptor.
+_AROUND_FORK = (*OURS, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
+
+
+class Wakeup:
+    """A descriptor to poll, and the ways to make it readable: a signal, a thread, a hook."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair(
+            socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+        )
+        self.fd = ours.detach()
+        self._writer = theirs.detach()
+
+    @property
+    def fds(self) -> tuple[int, int]:
+        """Both descriptors."""
+        return self.fd, self._writer
+
+    def wake(self) -> None:
+        """Make the descriptor readable; callable from any thread and any signal handler."""
+        try:
+            os.write(self._writer, b"\0")
+        except OSError:  # full: it is readable then; closed: nobody waits any more
+            pass
+
+    def claim(self) -> None:
+        """Have the interpreter write to it at each signal (again, if somebody took that over)."""
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+
+    def drain(self) -> None:
+        """Make it unreadable again."""
+        try:
+            while len(os.read(self.fd, 4096)) == 4096:
+                pass
+        except OSError:
+            pass
+
+    def close(self) -> None:
+        """Close both descriptors, and take the wakeup away from the interpreter if it is ours."""
+        previous = signal.set_wakeup_fd(-1)
+        if previous not in (-1, self._writer):
+            signal.set_wakeup_fd(previous)
+        os.close(self.fd)
+        os.close(self._writer)
+
+
+class Catcher:
+    """Records our signals in one process and wakes its loop.
+
+    Args:
+        wakeup: what to wake.
+        immediately: called in the handler itself, in the main thread, with the signal's number,
+            before it is recorded; may raise, or end the process.
+    """
+
+    def __init__(self, wakeup: Wakeup, immediately: Callable[[int], None] | None = None) -> None:
+        self.caught: deque[int] = deque()
+        self._wakeup = wakeup
+        self._immediately = immediately
+        self._pid = os.getpid()
+        self._previous: dict[int, Any] = {}
+
+    def install(self) -> None:
+        """Handle our signals in this process, whatever mask or disposition it inherited.
+
+        Raises:
+            ValueError: not called in the main thread.
+        """
+        self._wakeup.claim()
+        for signum in OURS:
+            self._previous[signum] = signal.signal(signum, self._handle)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, OURS)
+
+    def claim(self) -> None:
+        """Have signals wake our loop again, if somebody has taken that over."""
+        self._wakeup.claim()
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._pid:
+            # A child that was forked behind Python's back: behave as if we were not there.
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
+            return
+        self.caught.append(signum)
+        self._wakeup.wake()
+        if self._immediately is not None:
+            self._immediately(signum)
+
+    def retire(self) -> None:
+        """Stop catching: give back the handlers of the program.
+
+        Where the program had none, TERM, HUP and ALRM do nothing from now on: their default
+        action would end a program that has finished its work, with a failure.
+        """
+        for signum, previous in self._previous.items():
+            if signal.getsignal(signum) != self._handle:
+                continue  # the program has installed its own meanwhile
+            if previous is None or (previous is signal.SIG_DFL and signum != signal.SIGINT):
+                previous = _ignore
+            signal.signal(signum, previous)
+        self._previous.clear()
+
+
+def _ignore(signum: int, frame: FrameType | None) -> None:
+    # Not SIG_IGN: that would be inherited by programs that this one starts.
+    pass
+
+
+def ignore_for_good() -> None:
+    """Ignore our signals while the interpreter shuts down, where handlers no longer run."""
+    for signum in OURS:
+        try:
+            if callable(signal.getsignal(signum)) or signum != signal.SIGINT:
+                signal.signal(signum, signal.SIG_IGN)
+        except (ValueError, TypeError):  # not the main thread; a handler not set by Python
+            pass
+
+
+class _Forks:
+    """What happens around every fork of this process, ours or the program's own."""
+
+    def __init__(self) -> None:
+        self.fds: Callable[[], Iterable[int]] = tuple  # ours in this process
+        self._registered = False
+        self._thread = threading.local()  # of the fork under way: the mask, and whose it is
+
+    def watch(self) -> None:
+        """Begin to look after forks; does nothing the second time."""
+        if not self._registered:
+            self._registered = True
+            os.register_at_fork(
+                before=self._before, after_in_parent=self._in_parent, after_in_child=self._in_child
+            )
+
+    def fork(self) -> int:
+        """Fork; the child is a worker or the guard, which looks after itself.
+
+        It keeps our signals blocked until it calls :meth:`unblock_in_child`.
+        """
+        self.watch()
+        self._thread.ours = True
+        try:
+            return os.fork()
+        finally:
+            self._thread.ours = False
+
+    def _before(self) -> None:
+        self._thread.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _AROUND_FORK)
+
+    def _in_parent(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._thread.mask)
+
+    def _in_child(self) -> None:
+        if getattr(self._thread, "ours", False):
+            return
+        signal.set_wakeup_fd(-1)
+        for signum in OURS:
+            handler = signal.getsignal(signum)
+            if isinstance(getattr(handler, "__self__", None), Catcher):
+                default = signum == signal.SIGINT
+                signal.signal(signum, signal.default_int_handler if default else signal.SIG_DFL)
+        close_all(self.fds())
+        self.fds = tuple
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._thread.mask)
+
+    def unblock_in_child(self) -> None:
+        """Leave the signal mask of the fork, in a child that has its own handlers now."""
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._thread.mask)
+
+
+FORKS = _Forks()
+
+
+def close_all(fds: Iterable[int]) -> None:
+    """Close descriptors by number, in as few calls as their ranges allow."""
+    low = high = -1
+    for fd in sorted(fds):
+        if fd != high:
+            if low >= 0:
+                os.closerange(low, high)
+            low = fd
+        high = fd + 1
+    if low >= 0:
+        os.closerange(low, high)

@@ -1,0 +1,454 @@
+"""The façade: ``ServiceManager``.
+
+Responsible for the public API, for checking what it is given at the call, and for wiring the
+core, the reactor and the loop together when :meth:`ServiceManager.run` is called. Never decides,
+never touches the kernel.
+"""
+
+import atexit
+import gc
+import math
+import os
+import random
+import signal
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from logging import CRITICAL, WARNING
+from typing import Any, ClassVar, NamedTuple
+
+from cotyledon import _snapshot
+from cotyledon._core.effects import Spawn
+from cotyledon._core.events import GraceChanged, ScaleRequested, ServiceAdded
+from cotyledon._core.machine import Core
+from cotyledon._loop import Hooks, Inbox, Loop
+from cotyledon._posix.guard import Guard
+from cotyledon._posix.launch import ContextLauncher, ForkLauncher, Launcher, check_pickles
+from cotyledon._posix.limits import Descriptors
+from cotyledon._posix.reactor import Reactor
+from cotyledon._posix.signals import Catcher, Wakeup, ignore_for_good
+from cotyledon._say import say
+from cotyledon._titles import program, set_title
+from cotyledon._worker import runtime
+from cotyledon.policy import Policy
+from cotyledon.service import Service
+from cotyledon.status import ManagerStatus
+from cotyledon.systemd import Notifier
+from cotyledon.types import ServiceId, WorkerId
+
+SECOND = 1_000_000_000
+
+
+class _Spec(NamedTuple):
+    """What :meth:`ServiceManager.add` was given."""
+
+    id: ServiceId
+    service: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    name: str
+
+
+def _nanoseconds(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name!r} must be a number of seconds, not: {value!r}")
+    if not math.isfinite(value) or value < 0:
+        raise ValueError(f"{name!r} must be a number of seconds >= 0, not: {value!r}")
+    return round(value * SECOND)
+
+
+def _check_workers(workers: Any, least: int) -> int:
+    if not isinstance(workers, int) or workers < least:
+        raise ValueError(
+            f"'workers' must be an int >= {least}, not: {workers} ({type(workers).__name__})"
+        )
+    return int(workers)
+
+
+class ServiceManager:
+    """Keeps the wanted number of worker processes of each service alive. One per program.
+
+    Args:
+        wait_interval: seconds between two spawns (default: no pause).
+        graceful_shutdown_timeout: seconds that a graceful stop may take before what is left is
+            killed (default 60; 0: no limit). It bounds the services' own timeouts.
+        mp_context: a ``multiprocessing`` context; the workers are started by its start method
+            (default: fork, whatever multiprocessing's own default is).
+        freeze_heap: before the first fork, collect garbage once and move everything that is
+            alive out of the collector's sight (``gc.freeze()``), so that workers go on sharing
+            the master's memory (default true).
+
+    Raises:
+        RuntimeError: there is one already in this process.
+        TypeError: an argument has the wrong type.
+        ValueError: a number of seconds is negative or not finite.
+    """
+
+    _process_runner_already_created: ClassVar[bool] = False
+    """The seatbelt; tests that build several managers in one process reset it."""
+
+    def __init__(
+        self,
+        wait_interval: float | None = None,
+        graceful_shutdown_timeout: float = 60,
+        mp_context: Any = None,
+        *,
+        freeze_heap: bool = True,
+    ) -> None:
+        if ServiceManager._process_runner_already_created:
+            raise RuntimeError("Only one instance of ServiceManager per application is allowed")
+        interval = 0 if wait_interval is None else _nanoseconds("wait_interval", wait_interval)
+        grace = _nanoseconds("graceful_shutdown_timeout", graceful_shutdown_timeout)
+        self._graceful_shutdown_timeout = graceful_shutdown_timeout
+        self._freeze_heap = freeze_heap
+        self._mp_context = mp_context
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+        self._specs: list[_Spec] = []
+        self._hooks = Hooks()
+        self._inbox = Inbox()
+        self._core = Core(grace=grace, spawn_interval=interval, chance=random.random)
+        self._wakeup: Wakeup | None = None
+        self._reactor: Reactor | None = None
+        self._state = "idle"
+        self._early_hangup = False
+        self._catch_early_hangup()
+        ServiceManager._process_runner_already_created = True
+
+    def _catch_early_hangup(self) -> None:
+        """A SIGHUP between here and run() must not end the program: it reloads when it runs."""
+        if (
+            threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+        ):
+            signal.signal(signal.SIGHUP, self._on_early_hangup)
+
+    def _on_early_hangup(self, signum: int, frame: Any) -> None:
+        self._early_hangup = True
+
+    # What is wanted
+
+    def add(
+        self,
+        service: Callable[..., Service],
+        workers: int = 1,
+        args: Iterable[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        policy: Policy | None = None,
+    ) -> ServiceId:
+        """Add a service; its workers start in order of ``add`` when the manager runs, or at once.
+
+        Callable from any thread, from hooks and from signal handlers.
+
+        Args:
+            service: a subclass of :class:`Service`, or a factory; called in each worker as
+                ``service(worker_id, *args, **kwargs)``.
+            workers: how many, at least 1.
+            args: further positional arguments.
+            kwargs: keyword arguments.
+            policy: how the service is kept alive (default: the service's attribute ``policy``
+                if that is a :class:`Policy`, or else the defaults).
+
+        Returns:
+            The id of the service, for :meth:`reconfigure` and hooks.
+
+        Raises:
+            TypeError: ``service`` is not callable, or ``policy`` is not a policy; while the
+                manager runs with a start method other than fork: something does not pickle.
+            ValueError: ``workers`` is not an int of at least 1.
+        """
+        if not callable(service):
+            raise TypeError("'service' must be a callable")
+        wanted = _check_workers(workers, 1)
+        if policy is None:
+            policy = getattr(service, "policy", None)
+            if not isinstance(policy, Policy):
+                policy = Policy()
+        elif not isinstance(policy, Policy):
+            raise TypeError(f"'policy' must be a Policy, not: {policy!r}")
+        spec = _Spec(
+            ServiceId(uuid.uuid4()),
+            service,
+            tuple(args or ()),
+            dict(kwargs or {}),
+            _name_of(service),
+        )
+        if self._state == "running":
+            self._check_pickles([spec])
+        with self._lock:
+            number = len(self._specs)
+            self._specs.append(spec)
+        self._request(ServiceAdded(number, wanted, *_known_of(service), policy))
+        return spec.id
+
+    def reconfigure(self, service_id: ServiceId, workers: int) -> None:
+        """Change how many workers a service has, at once.
+
+        Callable from any thread, from hooks and from signal handlers. It clears the back-off.
+
+        Args:
+            service_id: what :meth:`add` returned.
+            workers: how many, at least 0 (0: paused).
+
+        Raises:
+            ValueError: there is no such service, or ``workers`` is not an int of at least 0.
+        """
+        for number, spec in enumerate(self._specs):
+            if spec.id == service_id:
+                break
+        else:
+            raise ValueError(f"{service_id} service id doesn't exists")
+        self._request(ScaleRequested(number, _check_workers(workers, 0)))
+
+    def register_hooks(
+        self,
+        on_terminate: Callable[[], Any] | None = None,
+        on_reload: Callable[[], Any] | None = None,
+        on_new_worker: Callable[[ServiceId, WorkerId, Service], Any] | None = None,
+        on_dead_worker: Callable[[ServiceId, WorkerId, int], Any] | None = None,
+    ) -> None:
+        """Register functions to call; repeatable, they are called in order.
+
+        Args:
+            on_terminate: in the master when a graceful stop begins, before workers are told.
+            on_reload: in the master on SIGHUP, before workers reload.
+            on_new_worker: in each worker's main thread, after its service is built and before
+                ``run()``, as ``(service_id, worker_id, service)``.
+            on_dead_worker: in the master when a worker has died, unless a stop of the manager
+                ended it, as ``(service_id, worker_id, exit_code)``; the exit code is minus the
+                signal's number after a signal. The replacement may be there already.
+
+        Raises:
+            TypeError: one of them is not callable.
+        """
+        given = {
+            "on_terminate": on_terminate,
+            "on_reload": on_reload,
+            "on_new_worker": on_new_worker,
+            "on_dead_worker": on_dead_worker,
+        }
+        for name, hook in given.items():
+            if hook is not None and not callable(hook):
+                raise TypeError(f"{name!r} must be a callable")
+        for name, hook in given.items():
+            if hook is not None:
+                getattr(self._hooks, name).append(hook)
+
+    @property
+    def mp_context(self) -> Any:
+        """The ``multiprocessing`` context of the workers; assignable until :meth:`run`."""
+        if self._mp_context is None:
+            import multiprocessing
+
+            return multiprocessing.get_context("fork")
+        return self._mp_context
+
+    @mp_context.setter
+    def mp_context(self, context: Any) -> None:
+        if self._state != "idle":
+            raise RuntimeError("'mp_context' cannot be changed after run() has begun")
+        self._mp_context = context
+
+    @property
+    def graceful_shutdown_timeout(self) -> float:
+        """Seconds that a graceful stop may take (0: no limit); assignable at any time."""
+        return self._graceful_shutdown_timeout
+
+    @graceful_shutdown_timeout.setter
+    def graceful_shutdown_timeout(self, seconds: float) -> None:
+        grace = _nanoseconds("graceful_shutdown_timeout", seconds)
+        self._graceful_shutdown_timeout = seconds
+        self._request(GraceChanged(grace))
+
+    # What is there
+
+    def status(self) -> ManagerStatus:
+        """Return a snapshot of the services and their workers at one instant.
+
+        Callable from any thread, from hooks and from signal handlers. What was asked for a
+        moment ago may not show before the loop has turned.
+        """
+        with self._lock:
+            if self._state == "idle":
+                self._record_requests()
+            state = "stopping" if self._state == "running" and self._core.stopping else self._state
+            return _snapshot.take(
+                self._core,
+                time.monotonic_ns(),
+                self._pid,
+                state,
+                [(spec.id, spec.name) for spec in self._specs],
+                self._reactor.children if self._reactor is not None else {},
+            )
+
+    # The run
+
+    def run(self) -> None:
+        """Start the workers and supervise them until the manager is told to stop.
+
+        Returns after a graceful stop.
+
+        Raises:
+            SystemExit: with status 1, when the stop was not graceful: after SIGINT or
+                SIGALRM, or when something had to be killed at the deadline.
+            RuntimeError: not called in the main thread, or not for the first time.
+            TypeError: with a start method other than fork, something that a worker needs does
+                not pickle; no worker was started.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError("run() must be called in the main thread: it handles signals")
+        if self._state != "idle" or os.getpid() != self._pid:
+            raise RuntimeError("run() can be called once, in the process that made the manager")
+        self._check_pickles(self._specs)
+        self._state = "running"
+        status = 1
+        try:
+            status = self._supervise()
+        finally:
+            self._state = "stopped"
+        if status:
+            sys.exit(status)
+
+    def shutdown(self) -> None:
+        """Stop the manager gracefully, as SIGTERM does; returns at once.
+
+        Callable from any thread, from hooks and from signal handlers, several times, before and
+        after :meth:`run`: called before, ``run()`` ends as soon as it has begun.
+
+        Raises:
+            RuntimeError: called in a worker. Its ``terminate`` signal (SIGTERM) ends a worker.
+        """
+        if os.getpid() != self._pid:
+            raise RuntimeError(
+                "shutdown() ends the manager and works in the master only; to end this worker, "
+                "call sys.exit(), or send SIGTERM to it"
+            )
+        self._inbox.stop = True
+        self._wake()
+
+    def _request(self, event: Any) -> None:
+        self._inbox.events.append(event)
+        self._wake()
+
+    def _wake(self) -> None:
+        wakeup = self._wakeup
+        if wakeup is not None and os.getpid() == self._pid:
+            wakeup.wake()
+
+    def _record_requests(self) -> None:
+        """Take in what was asked for before run(), without acting on it."""
+        requests = self._inbox.events
+        while requests:
+            self._core.record(time.monotonic_ns(), requests.popleft())
+
+    def _check_pickles(self, specs: Iterable[_Spec]) -> None:
+        context = self._mp_context
+        if context is None or context.get_start_method() == "fork":
+            return
+        parts: list[tuple[str, Any]] = []
+        for spec in specs:
+            parts.append((f"the service {spec.name}", spec.service))
+            parts.extend((f"args[{i}] of {spec.name}", arg) for i, arg in enumerate(spec.args))
+            parts.extend((f"kwargs[{key!r}] of {spec.name}", spec.kwargs[key]) for key in spec.kwargs)
+        parts.extend(("the on_new_worker hook", hook) for hook in self._hooks.on_new_worker)
+        check_pickles(context, parts)
+
+    def _supervise(self) -> int:
+        self._warn_of_threads()
+        set_title(f"{program()}: master process [{' '.join(sys.argv)}]")
+        loop = Loop(
+            self._core,
+            self._lock,
+            self._inbox,
+            self._hooks,
+            lambda service: self._specs[service].name,
+            lambda service: self._specs[service].id,
+            Notifier(),
+        )
+        if self._freeze_heap:
+            gc.collect()
+            gc.freeze()
+        atexit.register(ignore_for_good)
+        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+            # The kernel would throw the exit statuses away.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        wakeup = Wakeup()
+        loop.catcher = catcher = Catcher(wakeup, loop.react)
+        catcher.install()
+        if self._early_hangup:
+            catcher.caught.append(signal.SIGHUP)
+        limits = Descriptors()
+        limits.raise_limit()
+        loop.guard = guard = Guard(wakeup.fd, lambda: set_title(f"{program()}: guard"))
+        guard.table.grace = self._core.grace
+        loop.reactor = reactor = Reactor(wakeup, guard, self._assignment)
+        reactor.launcher = self._launcher(guard, limits)
+        self._reactor = reactor
+        self._wakeup = wakeup
+        try:
+            return loop.run()
+        except BaseException:
+            say(CRITICAL, "supervision has failed, everything is stopped", exc_info=True)
+            reactor.abandon()
+            raise
+        finally:
+            self._wakeup = None
+            with self._lock:
+                self._reactor = None
+                reactor.close()
+            catcher.retire()
+            wakeup.close()
+            limits.restore()
+            if self._freeze_heap:
+                gc.unfreeze()
+
+    def _launcher(self, guard: Guard, limits: Descriptors) -> Launcher:
+        context = self._mp_context
+        if context is None or context.get_start_method() == "fork":
+            return ForkLauncher(runtime.main_forked, guard.table, limits)
+        return ContextLauncher(context, runtime.main_spawned, guard.table)
+
+    def _assignment(self, spawn: Spawn) -> runtime.Assignment:
+        spec = self._specs[spawn.service]
+        return runtime.Assignment(
+            spec.service,
+            spec.args,
+            spec.kwargs,
+            spec.id,
+            WorkerId(spawn.worker_id),
+            spec.name,
+            program(),
+            spawn.grace,
+            tuple(self._hooks.on_new_worker),
+        )
+
+    def _warn_of_threads(self) -> None:
+        others = [t.name for t in threading.enumerate() if t is not threading.current_thread()]
+        if others:
+            say(
+                WARNING,
+                "the program has started threads before run() (%s): a lock that one of them "
+                "holds during a fork stays locked in the worker",
+                ", ".join(others),
+            )
+
+
+def _name_of(service: Callable[..., Any]) -> str:
+    if isinstance(service, type) and issubclass(service, Service):
+        return str(service.name or service.__name__)
+    inner = getattr(service, "func", service)  # functools.partial
+    return str(getattr(inner, "__name__", type(inner).__name__))
+
+
+def _known_of(service: Callable[..., Any]) -> tuple[int | None, bool | None]:
+    """Return the graceful timeout and whether it reloads, as far as the class alone tells."""
+    if not isinstance(service, type) or not issubclass(service, Service):
+        return None, None
+    seconds = service.graceful_shutdown_timeout
+    known = isinstance(seconds, (int, float)) and seconds >= 0 and math.isfinite(seconds)
+    return round(seconds * SECOND) if known and seconds is not None else None, (
+        service.reload is not Service.reload
+    )

@@ -1,0 +1,71 @@
+"""The class that users subclass.
+
+Responsible for the public face of a service: what it may override and what it inherits.
+Never supervises, never touches the process: that is the worker's runtime. A subclass is
+free to forget ``super().__init__()`` and to use any other attribute name for itself, so
+nothing here is relied upon by the runtime but the names documented below.
+"""
+
+import os
+import signal
+from typing import Any
+
+from cotyledon.types import WorkerId
+
+
+class Service:
+    """One unit of work; the manager runs ``workers`` processes of it.
+
+    In each worker process the class (or a factory) is called as
+    ``service(worker_id, *args, **kwargs)`` in the main thread. Then :meth:`run` is called in
+    a thread of its own. Threads that ``__init__`` starts live on, with or without ``run``.
+    """
+
+    name: str | None = None
+    """The name in titles, logs and status. ``None``: the class's own name. May be set on
+    the class, or on the instance in ``__init__``."""
+
+    graceful_shutdown_timeout: float | None = None
+    """Seconds that :meth:`terminate` may take before the worker ends with status 1.
+    ``None``: the manager's value. 0: no limit of its own. The manager's own value bounds
+    it in every case, unless that is 0 too."""
+
+    worker_id: WorkerId
+    """The index of this worker within its service, set by the runtime."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.name is None:
+            cls.name = cls.__name__
+
+    def __init__(self, worker_id: WorkerId) -> None:
+        """Build the service in the worker process.
+
+        Args:
+            worker_id: from 0 to the number of workers - 1; a replacement has the id of the
+                worker that it replaces.
+        """
+        self.worker_id = worker_id
+
+    def run(self) -> None:
+        """Do the work. Called once, in a thread of its own; returning does not end the worker.
+
+        An exception ends the worker with status 2, ``sys.exit(n)`` with status ``n``.
+        """
+
+    def terminate(self) -> None:
+        """Stop the work: called once, in another thread than :meth:`run` and alongside it.
+
+        The worker ends with status 0 when this returns, even if :meth:`run` has not
+        returned. It is called for a SIGTERM to the worker, when the manager stops, restarts
+        or scales down the worker, and when the master has died.
+        """
+
+    def reload(self) -> None:
+        """Take up a new configuration: called on SIGHUP, in another thread than :meth:`run`.
+
+        One call at a time; signals that arrive during a call lead to one more call. Not
+        called any more once :meth:`terminate` has begun. This method, when not overridden or
+        when called by the method that overrides it, restarts the worker instead.
+        """
+        os.kill(os.getpid(), signal.SIGTERM)
