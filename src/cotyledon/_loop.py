@@ -115,8 +115,8 @@ class Loop:
     def run(self) -> int:
         """Supervise until the end; return the exit status."""
         reactor = self.reactor
+        busy: Any = True  # the first turn waits for nothing
         while True:
-            busy = self._soon or self._jobs or self._inbox.events or self.catcher.caught
             facts = reactor.wait(0 if busy else self._core.next_deadline())
             events = self._soon + facts
             self._soon = []
@@ -133,6 +133,7 @@ class Loop:
             if effects and isinstance(effects[-1], Exit):
                 return effects[-1].status
             self._work()
+            busy = self._soon or self._jobs or self._inbox.events or self.catcher.caught
 
     # What signals and requests mean
 

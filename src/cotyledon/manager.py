@@ -28,7 +28,7 @@ from cotyledon._posix.guard import Guard
 from cotyledon._posix.launch import ContextLauncher, ForkLauncher, Launcher, check_pickles
 from cotyledon._posix.limits import Descriptors
 from cotyledon._posix.reactor import Reactor
-from cotyledon._posix.signals import Catcher, Wakeup, ignore_for_good
+from cotyledon._posix.signals import Catcher, EarlyCatcher, Wakeup, ignore_for_good
 from cotyledon._say import say
 from cotyledon._titles import program, set_title
 from cotyledon._worker import runtime
@@ -113,20 +113,8 @@ class ServiceManager:
         self._wakeup: Wakeup | None = None
         self._reactor: Reactor | None = None
         self._state = "idle"
-        self._early_hangup = False
-        self._catch_early_hangup()
+        self._early = EarlyCatcher()
         ServiceManager._process_runner_already_created = True
-
-    def _catch_early_hangup(self) -> None:
-        """A SIGHUP between here and run() must not end the program: it reloads when it runs."""
-        if (
-            threading.current_thread() is threading.main_thread()
-            and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
-        ):
-            signal.signal(signal.SIGHUP, self._on_early_hangup)
-
-    def _on_early_hangup(self, signum: int, frame: Any) -> None:
-        self._early_hangup = True
 
     # What is wanted
 
@@ -316,16 +304,13 @@ class ServiceManager:
         """Stop the manager gracefully, as SIGTERM does; returns at once.
 
         Callable from any thread, from hooks and from signal handlers, several times, before and
-        after :meth:`run`: called before, ``run()`` ends as soon as it has begun.
-
-        Raises:
-            RuntimeError: called in a worker. Its ``terminate`` signal (SIGTERM) ends a worker.
+        after :meth:`run`: called before, ``run()`` ends as soon as it has begun. In a worker,
+        which has inherited the manager, it ends that worker alone, as ``sys.exit()`` does better.
         """
         if os.getpid() != self._pid:
-            raise RuntimeError(
-                "shutdown() ends the manager and works in the master only; to end this worker, "
-                "call sys.exit(), or send SIGTERM to it"
-            )
+            say(WARNING, "shutdown() in a worker ends that worker alone")
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
         self._inbox.stop = True
         self._wake()
 
@@ -376,15 +361,15 @@ class ServiceManager:
             # The kernel would throw the exit statuses away.
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         wakeup = Wakeup()
-        loop.catcher = catcher = Catcher(wakeup, loop.react)
+        also = self._early.finish()
+        loop.catcher = catcher = Catcher(wakeup, loop.react, also)
         catcher.install()
-        if self._early_hangup:
-            catcher.caught.append(signal.SIGHUP)
+        catcher.caught.extend(self._early.caught)
         limits = Descriptors()
         limits.raise_limit()
         loop.guard = guard = Guard(wakeup.fd, lambda: set_title(f"{program()}: guard"))
         guard.table.grace = self._core.grace
-        loop.reactor = reactor = Reactor(wakeup, guard, self._assignment)
+        loop.reactor = reactor = Reactor(wakeup, catcher, guard, self._assignment)
         reactor.launcher = self._launcher(guard, limits)
         self._reactor = reactor
         self._wakeup = wakeup

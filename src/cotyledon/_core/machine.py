@@ -88,6 +88,7 @@ class Core:
         self._spawn_interval = spawn_interval
         self._chance = chance
         self._stop_at: int | None = None  # the deadline of the whole stop
+        self._aborted = False
         self._status = 0
         self._announced = False  # AllReady was said
         self._serial = 0  # numbers workers, and breaks ties in the heap
@@ -176,10 +177,10 @@ class Core:
 
     def _on_abort(self, event: AbortRequested, now: int) -> None:
         self._begin_stop()
+        self._aborted = True
         self._status = 1
         for worker in self.workers.values():
-            if worker.phase < Phase.KILLED:
-                self._kill(worker, Reason.ABORTED, now)
+            self._touch(worker.slot)
 
     def _on_ready(self, event: Ready, now: int) -> None:
         worker = self.workers.get(event.worker)
@@ -269,6 +270,9 @@ class Core:
         for worker in self.workers.values():
             if worker.phase is Phase.STOPPING:
                 self._set_deadline(worker, self._earlier(worker.deadline, self._stop_at))
+            elif worker.phase is Phase.KILLED:
+                given_up = self._stop_at + UNKILLABLE
+                self._set_deadline(worker, self._earlier(worker.deadline, given_up))
 
     def _bury(self, worker: Worker, reason: Reason, status: int | None, now: int) -> None:
         slot = worker.slot
@@ -329,7 +333,10 @@ class Core:
 
     def _settle(self, slot: Slot, now: int) -> None:
         worker = slot.worker
-        if self.stopping or not slot.wanted:
+        if self._aborted:
+            if worker is not None and worker.phase < Phase.KILLED:
+                self._kill(worker, Reason.ABORTED, now)
+        elif self.stopping or not slot.wanted:
             if worker is not None and worker.phase < Phase.STOPPING:
                 self._terminate(
                     worker, Reason.STOPPED if self.stopping else Reason.SCALED_DOWN, now

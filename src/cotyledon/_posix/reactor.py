@@ -19,7 +19,7 @@ from cotyledon._posix import channel
 from cotyledon._posix.guard import Guard
 from cotyledon._posix.launch import Launcher
 from cotyledon._posix.processes import Process
-from cotyledon._posix.signals import FORKS, Wakeup
+from cotyledon._posix.signals import FORKS, Catcher, Wakeup
 from cotyledon._say import say
 
 SECOND = 1_000_000_000
@@ -48,14 +48,18 @@ class Reactor:
 
     Args:
         wakeup: makes :meth:`wait` return.
+        catcher: takes in the signals that have done so.
         guard: started here, and started again when it dies.
         assign: makes a worker's assignment from the core's effect.
     """
 
-    def __init__(self, wakeup: Wakeup, guard: Guard, assign: Callable[[Spawn], Any]) -> None:
+    def __init__(
+        self, wakeup: Wakeup, catcher: Catcher, guard: Guard, assign: Callable[[Spawn], Any]
+    ) -> None:
         self.children: dict[int, Child] = {}
         self.launcher: Launcher | None = None
         self._wakeup = wakeup
+        self._catcher = catcher
         self._guard = guard
         self._guard_fd = -1
         self._guard_due: int | None = None  # when to start it again
@@ -92,7 +96,7 @@ class Reactor:
                 else:
                     self._listen(child, events)
             elif fd == self._wakeup.fd:
-                self._wakeup.drain()
+                self._catcher.drain()
             elif fd == self._guard_fd:
                 self._guard_lost()
         for child in exited:

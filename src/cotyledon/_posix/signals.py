@@ -8,7 +8,8 @@ descriptor, and none of our descriptors. Never decides what a signal means.
 A handler only records the number and wakes the loop. The wakeup happens twice: the C handler
 of the interpreter writes to the wakeup descriptor (which works while a thread is in C code), and
 the Python handler writes too (which works while a program such as an asyncio loop has replaced
-the wakeup descriptor).
+the wakeup descriptor). Where the program has put a handler of its own in the place of ours, the
+number that the C handler has written still tells of the signal: both get it.
 """
 
 import os
@@ -16,7 +17,7 @@ import signal
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import FrameType
 from typing import Any
 
@@ -52,13 +53,15 @@ class Wakeup:
         """Have the interpreter write to it at each signal (again, if somebody took that over)."""
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
 
-    def drain(self) -> None:
-        """Make it unreadable again."""
+    def drain(self) -> bytes:
+        """Make it unreadable again; return the numbers of the signals that were noted in it."""
+        noted = b""
         try:
-            while len(os.read(self.fd, 4096)) == 4096:
-                pass
+            while len(piece := os.read(self.fd, 4096)) == 4096:
+                noted += piece
         except OSError:
-            pass
+            return noted
+        return noted + piece
 
     def close(self) -> None:
         """Close both descriptors, and take the wakeup away from the interpreter if it is ours."""
@@ -75,13 +78,20 @@ class Catcher:
     Args:
         wakeup: what to wake.
         immediately: called in the handler itself, in the main thread, with the signal's number,
-            before it is recorded; may raise, or end the process.
+            after it was recorded; may raise, or end the process.
+        also: handlers of the program to call, too.
     """
 
-    def __init__(self, wakeup: Wakeup, immediately: Callable[[int], None] | None = None) -> None:
+    def __init__(
+        self,
+        wakeup: Wakeup,
+        immediately: Callable[[int], None],
+        also: Mapping[int, Callable[[int, FrameType | None], Any]] | None = None,
+    ) -> None:
         self.caught: deque[int] = deque()
         self._wakeup = wakeup
         self._immediately = immediately
+        self._also = also or {}
         self._pid = os.getpid()
         self._previous: dict[int, Any] = {}
 
@@ -96,6 +106,12 @@ class Catcher:
             self._previous[signum] = signal.signal(signum, self._handle)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, OURS)
 
+    def drain(self) -> None:
+        """Take in what has woken the loop."""
+        for signum in self._wakeup.drain():
+            if signum in OURS and signal.getsignal(signum) != self._handle:
+                self.caught.append(signum)
+
     def claim(self) -> None:
         """Have signals wake our loop again, if somebody has taken that over."""
         self._wakeup.claim()
@@ -108,8 +124,9 @@ class Catcher:
             return
         self.caught.append(signum)
         self._wakeup.wake()
-        if self._immediately is not None:
-            self._immediately(signum)
+        self._immediately(signum)
+        if signum in self._also:
+            self._also[signum](signum, frame)
 
     def retire(self) -> None:
         """Stop catching: give back the handlers of the program.
@@ -139,6 +156,44 @@ def ignore_for_good() -> None:
                 signal.signal(signum, signal.SIG_IGN)
         except (ValueError, TypeError):  # not the main thread; a handler not set by Python
             pass
+
+
+class EarlyCatcher:
+    """Keeps signals that come after the manager was made and before it runs.
+
+    TERM, HUP and ALRM would end the program, though it is about to handle them. They are kept,
+    where the program has not its own handler; a second TERM ends it after all, in case it
+    never gets as far as ``run()``. INT is left alone: there is nothing yet that it must spare.
+    """
+
+    def __init__(self) -> None:
+        self.caught: list[int] = []
+        self._pid = os.getpid()
+        self._found: dict[int, Any] = {}
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for signum in OURS:
+            self._found[signum] = signal.getsignal(signum)
+            if self._found[signum] is signal.SIG_DFL and signum != signal.SIGINT:
+                signal.signal(signum, self._handle)
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        again = signum == signal.SIGTERM and signum in self.caught
+        self.caught.append(signum)
+        if again or os.getpid() != self._pid:
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
+
+    def finish(self) -> dict[int, Callable[[int, FrameType | None], Any]]:
+        """Stop catching; return the handlers that the program has installed meanwhile."""
+        installed = {}
+        for signum, found in self._found.items():
+            current = signal.getsignal(signum)
+            if current == self._handle:
+                signal.signal(signum, found)
+            elif current is not found and callable(current):
+                installed[signum] = current
+        return installed
 
 
 class _Forks:
@@ -181,7 +236,7 @@ class _Forks:
         signal.set_wakeup_fd(-1)
         for signum in OURS:
             handler = signal.getsignal(signum)
-            if isinstance(getattr(handler, "__self__", None), Catcher):
+            if isinstance(getattr(handler, "__self__", None), (Catcher, EarlyCatcher)):
                 default = signum == signal.SIGINT
                 signal.signal(signum, signal.default_int_handler if default else signal.SIG_DFL)
         close_all(self.fds())

@@ -93,14 +93,14 @@ class Runtime:
         self._catcher = Catcher(self._wakeup, self._die_at_once)
         FORKS.fds = lambda: (channel_fd, *self._wakeup.fds)
         self._catcher.install()
-        self._service: Service
+        self._service: Any  # a Service, or something with the same methods
         self._grace: int | None = None  # the service's own, in nanoseconds
         self._lock = threading.Lock()
         self._ending = False  # somebody has begun to end the worker
-        self._run_status = 0  # how run() failed, if that was while the worker was ending
+        self._failed = 0  # how run() or reload() failed while the worker was ending already
         self._told = 0  # the newest generation that the master has named
         self._reload_due = False
-        self._reloading = False
+        self._reloading: threading.Thread | None = None
 
     def live(self) -> NoReturn:
         """Build the service, run it, and end the process."""
@@ -139,13 +139,13 @@ class Runtime:
     def _build(self) -> None:
         job = self._assignment
         service = job.service(job.worker_id, *job.args, **job.kwargs)
-        if not isinstance(service, Service):
+        if not all(callable(getattr(service, m, None)) for m in ("run", "terminate", "reload")):
             raise TypeError(
                 f"{job.service!r} must return a cotyledon.Service, not: {service!r}"
             )
         service.worker_id = job.worker_id
         self._service = service
-        self._name = str(service.name or type(service).__name__)
+        self._name = str(getattr(service, "name", None) or type(service).__name__)
         self._read_grace()
         for hook in job.on_new_worker:
             try:
@@ -155,7 +155,7 @@ class Runtime:
                 break
 
     def _read_grace(self) -> None:
-        seconds = self._service.graceful_shutdown_timeout
+        seconds = getattr(self._service, "graceful_shutdown_timeout", None)
         if seconds is None:
             self._grace = None
             return
@@ -189,7 +189,7 @@ class Runtime:
                     self._reload(self._told)
             for fd, _ in poll.poll():
                 if fd == self._wakeup.fd:
-                    self._wakeup.drain()
+                    self._catcher.drain()
                 elif not self._obey():
                     poll.unregister(fd)
 
@@ -213,8 +213,10 @@ class Runtime:
         if signum in (signal.SIGINT, signal.SIGALRM):
             os._exit(1)
 
-    def _thread(self, name: str, target: Callable[[], object]) -> None:
-        threading.Thread(target=target, name=name, daemon=True).start()
+    def _thread(self, name: str, target: Callable[[], object]) -> threading.Thread:
+        thread = threading.Thread(target=target, name=name, daemon=True)
+        thread.start()
+        return thread
 
     # run()
 
@@ -225,7 +227,7 @@ class Runtime:
             status = self._status_of(error, "run()", 2)
             if self._begin_end():
                 self._leave(status)
-            self._run_status = status
+            self._failed = self._failed or status
 
     # reload()
 
@@ -238,16 +240,14 @@ class Runtime:
             if self._ending:
                 return
             self._reload_due = True
-            if self._reloading:
-                return
-            self._reloading = True
-        self._thread("reload", self._reload_while_due)
+            if self._reloading is None:
+                self._reloading = self._thread("reload", self._reload_while_due)
 
     def _reload_while_due(self) -> None:
         while True:
             with self._lock:
                 if self._ending or not self._reload_due:
-                    self._reloading = False
+                    self._reloading = None
                     return
                 self._reload_due = False
                 generation = self._told
@@ -260,6 +260,7 @@ class Runtime:
                 status = self._status_of(error, "reload()", 2)
                 if self._begin_end():
                     self._leave(status)
+                self._failed = self._failed or status
                 return
             channel.send(self._channel, channel.ReloadedMessage(generation, self._grace))
 
@@ -274,11 +275,14 @@ class Runtime:
 
     def _terminate_and_leave(self) -> NoReturn:
         status = 0
+        reloading = self._reloading
+        if reloading is not None:
+            reloading.join()  # the two never overlap; the clock is running already
         try:
             self._service.terminate()
         except BaseException as error:
             status = self._status_of(error, "terminate()", 2)
-        self._leave(status or self._run_status)
+        self._leave(status or self._failed)
 
     # The end
 
@@ -288,6 +292,11 @@ class Runtime:
             if self._ending:
                 return False
             self._ending = True
+        if hasattr(self, "_service"):
+            try:
+                self._read_grace()  # the service may have changed it
+            except ValueError:
+                pass
         grace = bounded(self._grace, self._assignment.grace)
         if grace:
             # SIGALRM finds the main thread in poll(), whatever the other threads do.

@@ -1,0 +1,49 @@
+"""Testing supervision in virtual time.
+
+:class:`Simulation` runs the real core against a fake operating system; a :class:`Referee` checks
+the promises of the core on every step, there or on a recording of a real run. :func:`play` runs
+the random scenario of one seed.
+
+Example:
+    How long does a crash loop take with this policy? ::
+
+        sim = Simulation(seed=1)
+        web = sim.add(2, Behaviour(start_fails=1.0), Policy(Backoff(cap=5)))
+        sim.run(60)
+        deaths = sim.notices(WorkerDied)
+"""
+
+from cotyledon._core.effects import (
+    AllReady,
+    Exit,
+    Kill,
+    Reload,
+    RolloutFinished,
+    Spawn,
+    Terminate,
+    Unkillable,
+    WorkerDied,
+    WorkerReady,
+)
+from cotyledon.testing._referee import Referee, Violation
+from cotyledon.testing._scenarios import Result, play
+from cotyledon.testing._simulation import Behaviour, Simulation
+
+__all__ = [
+    "AllReady",
+    "Behaviour",
+    "Exit",
+    "Kill",
+    "Referee",
+    "Reload",
+    "Result",
+    "RolloutFinished",
+    "Simulation",
+    "Spawn",
+    "Terminate",
+    "Unkillable",
+    "Violation",
+    "WorkerDied",
+    "WorkerReady",
+    "play",
+]

@@ -1,0 +1,340 @@
+"""The fake operating system: virtual time, virtual processes, one seeded source of chance.
+
+Responsible for answering the core's effects with events as a kernel and real workers would, late,
+doubled and out of order where those can be. Never forks, never waits: a minute of supervision
+takes milliseconds.
+"""
+
+import random
+from collections.abc import Callable, Iterable
+from heapq import heappop, heappush
+from typing import NamedTuple
+
+from cotyledon._core import effects as fx
+from cotyledon._core import events as ev
+from cotyledon._core.grace import bounded
+from cotyledon._core.machine import Core
+from cotyledon.policy import Policy
+from cotyledon.testing._referee import Referee, Violation
+
+SECOND = 1_000_000_000
+REAPED_AFTER = 200_000
+"""Nanoseconds from the end of a process to the event that tells of it, at least."""
+
+
+class Behaviour(NamedTuple):
+    """How the workers of a simulated service behave. Durations are seconds, as (least, most).
+
+    A *deaf* worker does nothing when it is told to stop, as one that is stopped or stuck in C
+    code; only SIGKILL ends it.
+    """
+
+    start: tuple[float, float] = (0.001, 0.05)
+    stop: tuple[float, float] = (0.001, 0.05)
+    reload: tuple[float, float] | None = None  # None: it has no reload() of its own
+    life: float | None = None  # mean seconds from ready to a crash
+    start_fails: float = 0.0  # probability that it ends before it is ready
+    start_hangs: float = 0.0  # probability that it is never ready, and deaf
+    deaf: float = 0.0  # probability
+    grace: float | None = None  # the service's own graceful timeout
+    unkillable: tuple[float, float] | None = None  # how long SIGKILL takes
+    known: bool = True  # the manager knows the class, not only a factory
+
+
+HEALTHY = Behaviour()
+
+
+class _Process:
+    __slots__ = ("alive", "behaviour", "deaf", "due", "ready", "reloading", "stopping")
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        self.behaviour = behaviour
+        self.alive = True
+        self.ready = False
+        self.deaf = False
+        self.stopping = False
+        self.reloading = 0  # the generation of the reload that is going on
+        self.due = 0  # the generation that came meanwhile
+
+
+class Simulation:
+    """A core, a fake operating system, and a referee that checks every step.
+
+    Args:
+        seed: of every chance in it; the same seed gives the same run.
+        grace: the manager's graceful timeout in seconds (0: none).
+        spawn_interval: seconds between two spawns (0: none).
+        core: makes the core (tests plant bugs here).
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        grace: float = 60.0,
+        spawn_interval: float = 0.0,
+        core: Callable[..., Core] = Core,
+    ) -> None:
+        self.random = random.Random(seed)
+        self.now = SECOND
+        self.events = 0
+        self.fork_fails = 0.0  # probability
+        self.doubles = 0.0  # probability that a message comes twice
+        self.lateness = 0.0  # seconds, at most, that the loop is late
+        self.steals = 0.0  # probability that a foreign wait takes an exit status
+        self.effects: list[tuple[int, fx.Effect]] = []
+        self.exit_status: int | None = None
+        self._grace = round(grace * SECOND)
+        interval = round(spawn_interval * SECOND)
+        self.core = core(
+            grace=self._grace, spawn_interval=interval, chance=self.random.random
+        )
+        self.referee = Referee(
+            grace=self._grace, spawn_interval=interval, punctual=SECOND // 2
+        )
+        self._behaviours: dict[int, Behaviour] = {}
+        self._processes: dict[int, _Process] = {}
+        self._slots: dict[int, tuple[int, int]] = {}
+        self._queue: list[tuple[int, int, object]] = []
+        self._count = 0
+
+    # What a program or an operator does
+
+    def add(
+        self, workers: int = 1, behaviour: Behaviour = HEALTHY, policy: Policy | None = None
+    ) -> int:
+        """Add a service and return its number."""
+        number = len(self._behaviours)
+        self._behaviours[number] = behaviour
+        grace = None if behaviour.grace is None else round(behaviour.grace * SECOND)
+        known = behaviour.known
+        self.send(
+            ev.ServiceAdded(
+                number,
+                workers,
+                grace if known else None,
+                (behaviour.reload is not None) if known else None,
+                policy or Policy(),
+            )
+        )
+        return number
+
+    def send(self, event: ev.Event, after: float = 0.0) -> None:
+        """Give the core an event, in ``after`` seconds."""
+        self._push(self.now + round(after * SECOND), event)
+
+    def scale(self, service: int, workers: int) -> None:
+        """Change how many workers a service has."""
+        self.send(ev.ScaleRequested(service, workers))
+
+    def reload(self) -> None:
+        """Send SIGHUP."""
+        self.send(ev.ReloadRequested())
+
+    def stop(self) -> None:
+        """Send SIGTERM."""
+        self.send(ev.StopRequested())
+
+    def kill(self, service: int, worker_id: int, signum: int = 9) -> None:
+        """End the worker in a slot by a signal, if there is one."""
+        for key, slot in self._slots.items():
+            if slot == (service, worker_id) and self._processes[key].alive:
+                self._end(key, -signum)
+
+    def behave(self, service: int, behaviour: Behaviour) -> None:
+        """Let the workers that are started from now on behave differently."""
+        self._behaviours[service] = behaviour
+
+    def calm(self) -> None:
+        """End every fault: from now on workers, forks and messages behave well."""
+        self.fork_fails = self.doubles = self.steals = 0.0
+        for number, behaviour in self._behaviours.items():
+            self._behaviours[number] = behaviour._replace(
+                life=None, start_fails=0.0, start_hangs=0.0, deaf=0.0, unkillable=None
+            )
+        for key, process in list(self._processes.items()):
+            if process.alive and process.deaf:
+                self._end(key, -9)
+            process.behaviour = self._behaviours[self._slots[key][0]]
+
+    # Running
+
+    def run(self, seconds: float) -> None:
+        """Let virtual time pass; stops early when the manager has ended.
+
+        Raises:
+            Violation: the core broke a promise; the message says which.
+        """
+        until = self.now + round(seconds * SECOND)
+        if not self.events:
+            self._step()  # the first turn, which happens whether there is anything to do or not
+        while self.exit_status is None:
+            due = self._queue[0][0] if self._queue else None
+            deadline = self.core.next_deadline()
+            if deadline is not None and (due is None or deadline < due):
+                due = deadline
+            if due is None or due > until:
+                break
+            late = round(self.random.random() * self.lateness * SECOND) if self.lateness else 0
+            self.now = max(self.now + 1, due) + late  # a clock never stands still
+            self._step()
+        self.now = max(self.now, until)
+
+    @property
+    def alive(self) -> int:
+        """How many processes there are."""
+        return sum(process.alive for process in self._processes.values())
+
+    def _step(self) -> None:
+        now = self.now
+        batch: list[ev.Event] = []
+        while self._queue and self._queue[0][0] <= now:
+            item = heappop(self._queue)[2]
+            if isinstance(item, tuple):
+                batch.append(item)  # type: ignore[arg-type]
+            else:
+                item()  # type: ignore[operator]
+        self.events += len(batch) or 1
+        effects = self.core.step(now, batch)
+        self.referee.observe(now, batch, effects)
+        if self.core.step(now):
+            raise Violation("a second step at the same instant had effects")
+        deadline = self.core.next_deadline()
+        if deadline is not None and deadline <= now:
+            raise Violation(f"the next deadline, {deadline}, is not later than {now}")
+        for effect in effects:
+            self.effects.append((now, effect))
+            self._perform(effect)
+
+    def _perform(self, effect: fx.Effect) -> None:
+        match effect:
+            case fx.Spawn():
+                self._spawn(effect)
+            case fx.Exit(status):
+                self.exit_status = status
+            case fx.Terminate(key) | fx.Reload(key) | fx.Kill(key) if key not in self._processes:
+                pass  # its fork has failed, which the core is about to be told
+            case fx.Terminate(key):
+                self._tell_stop(key)
+            case fx.Reload(key, generation):
+                self._tell_reload(key, generation)
+            case fx.Kill(key):
+                process = self._processes[key]
+                if process.alive:
+                    slow = process.behaviour.unkillable
+                    self._later(self._between(slow) if slow else 0.0001, self._end, key, -9)
+
+    # The workers
+
+    def _spawn(self, spawn: fx.Spawn) -> None:
+        key = spawn.worker
+        if self.random.random() < self.fork_fails:
+            self._push(self.now + 1, ev.SpawnFailed(key))
+            return
+        behaviour = self._behaviours[spawn.service]
+        process = self._processes[key] = _Process(behaviour)
+        self._slots[key] = (spawn.service, spawn.worker_id)
+        chance = self.random.random()
+        process.deaf = self.random.random() < behaviour.deaf
+        if chance < behaviour.start_fails:
+            self._later(self._between(behaviour.start), self._end, key, 1)
+        elif chance < behaviour.start_fails + behaviour.start_hangs:
+            process.deaf = True
+        else:
+            self._later(self._between(behaviour.start), self._built, key)
+
+    def _built(self, key: int) -> None:
+        process = self._processes[key]
+        if not process.alive:
+            return
+        process.ready = True
+        behaviour = process.behaviour
+        self._say(ev.Ready(key, behaviour.reload is not None, self._own_grace(behaviour)))
+        if process.stopping:
+            self._begin_stop(key)
+        elif process.due:
+            self._begin_reload(key)
+        if behaviour.life is not None:
+            life = self.random.expovariate(1 / behaviour.life)
+            self._later(life, self._crash, key)
+
+    def _crash(self, key: int) -> None:
+        # A worker that has been calmed meanwhile does not crash any more.
+        if self._processes[key].behaviour.life is not None:
+            self._end(key, self.random.choice((-11, -9, 0, 1, 2)))
+
+    def _tell_stop(self, key: int) -> None:
+        process = self._processes[key]
+        if process.alive and not process.stopping:
+            process.stopping = True
+            if process.ready:
+                self._begin_stop(key)
+
+    def _begin_stop(self, key: int) -> None:
+        process = self._processes[key]
+        if process.deaf:
+            return
+        takes = self._between(process.behaviour.stop)
+        grace = bounded(self._own_grace(process.behaviour), self._grace) / SECOND
+        if grace and takes > grace:
+            self._later(grace, self._end, key, 1)
+        else:
+            self._later(takes, self._end, key, 0)
+
+    def _tell_reload(self, key: int, generation: int) -> None:
+        process = self._processes[key]
+        if process.alive and not process.stopping:
+            process.due = generation
+            if process.ready and not process.reloading:
+                self._begin_reload(key)
+
+    def _begin_reload(self, key: int) -> None:
+        process = self._processes[key]
+        if process.behaviour.reload is None:
+            self._tell_stop(key)  # the base class's reload() restarts the worker
+            return
+        process.reloading, process.due = process.due, 0
+        if not process.deaf:
+            self._later(self._between(process.behaviour.reload), self._reloaded, key)
+
+    def _reloaded(self, key: int) -> None:
+        process = self._processes[key]
+        if not process.alive or process.stopping:
+            return
+        self._say(ev.Reloaded(key, process.reloading, self._own_grace(process.behaviour)))
+        process.reloading = 0
+        if process.due:
+            self._begin_reload(key)
+
+    def _end(self, key: int, status: int) -> None:
+        process = self._processes[key]
+        if process.alive:
+            process.alive = False
+            stolen = self.random.random() < self.steals
+            self._say(ev.Exited(key, None if stolen else status), REAPED_AFTER)
+
+    # The clockwork
+
+    def _say(self, event: ev.Event, after: int = 0) -> None:
+        when = self.now + after + self.random.randrange(100_000)
+        self._push(when, event)
+        if self.doubles and self.random.random() < self.doubles:
+            self._push(when + self.random.randrange(SECOND), event)
+
+    def _later(self, seconds: float, action: Callable[..., None], *args: object) -> None:
+        self._push(self.now + round(seconds * SECOND), lambda: action(*args))
+
+    def _push(self, when: int, item: object) -> None:
+        self._count += 1
+        heappush(self._queue, (when, self._count, item))
+
+    def _between(self, bounds: tuple[float, float]) -> float:
+        return self.random.uniform(*bounds)
+
+    @staticmethod
+    def _own_grace(behaviour: Behaviour) -> int | None:
+        return None if behaviour.grace is None else round(behaviour.grace * SECOND)
+
+    def notices(self, *kinds: type) -> Iterable[tuple[float, fx.Effect]]:
+        """Return what the core has said so far, of the given kinds, with the second it was."""
+        return [(now / SECOND, e) for now, e in self.effects if isinstance(e, kinds)]
