@@ -216,7 +216,7 @@ class Core:
             by_signal = event.status is not None and event.status < 0
             reason = Reason.SIGNAL if by_signal else Reason.EXIT
         if self._stop_at is not None and now >= self._stop_at:
-            self._status = 1
+            self._status = 1  # it was killed for that, or would have been
         self._bury(worker, reason, event.status, now)
 
     def _on_spawn_failed(self, event: SpawnFailed, now: int) -> None:
@@ -381,8 +381,8 @@ class Core:
         burst = BURST
         while self._startable and self._spawn_at <= now:
             slot, _ = self._startable.popitem(last=False)
-            if slot.worker is not None or not slot.wanted or slot.not_before > now:
-                continue  # it was queued twice, or things have changed since
+            if not slot.wanted:
+                continue  # it was scaled away while it waited
             self._spawn(slot, now)
             burst -= 1
             if self._spawn_interval:
@@ -422,8 +422,6 @@ class Core:
         self._effects.append(Terminate(worker.key, reason))
 
     def _kill(self, worker: Worker, reason: Reason, now: int) -> None:
-        if self._stop_at is not None and now >= self._stop_at:
-            self._status = 1
         worker.cause = reason
         self._enter(worker, Phase.KILLED, now + UNKILLABLE, now)
         self._effects.append(Kill(worker.key, reason))

@@ -44,11 +44,11 @@ class _Worker:
 
 class _Service:
     __slots__ = (
-        "allowed", "deaths", "forgiven_at", "generation", "grace", "key", "policy", "reloads",
+        "allowed", "deaths", "finished", "generation", "grace", "key", "policy", "reloads",
         "slots", "started", "wanted",
     )
 
-    def __init__(self, added: ev.ServiceAdded, now: int) -> None:
+    def __init__(self, added: ev.ServiceAdded) -> None:
         self.key = added.service
         self.wanted = added.wanted
         self.grace = added.grace
@@ -57,8 +57,8 @@ class _Service:
         self.generation = 0
         self.slots: dict[int, _Worker] = {}
         self.deaths: dict[int, list[tuple[int, int]]] = {}  # slot -> (died at, lived) in a row
-        self.forgiven_at = now
         self.started: set[int] = set()
+        self.finished = 0  # the generation whose rollout was called finished
         self.allowed = self._allowed()
 
     def _allowed(self) -> int:
@@ -100,6 +100,7 @@ class Referee:
         self.exit: int | None = None
         self.last_spawn = -(10**18)
         self.burst = 0
+        self.longest_wait: dict[int, float] = {}  # of workers that died in this step
         self.forbidden_before: dict[tuple[int, int], int] = {}
 
     def observe(self, now: int, events: Sequence[ev.Event], effects: Sequence[fx.Effect]) -> None:
@@ -130,16 +131,16 @@ class Referee:
     ) -> None:
         match event:
             case ev.ServiceAdded():
-                self.services[event.service] = _Service(event, now)
+                self.services[event.service] = _Service(event)
             case ev.ScaleRequested(key, wanted):
                 service = self.services[key]
                 service.wanted = wanted
                 service.allowed = service._allowed()
-                self._forgive(service, now)
+                self._forgive(service)
             case ev.ReloadRequested():
                 for service in self.services.values():
                     service.generation += 1
-                    self._forgive(service, now)
+                    self._forgive(service)
             case ev.GraceChanged(grace):
                 self.grace = grace
             case ev.StopRequested(within):
@@ -169,9 +170,8 @@ class Referee:
                     self.gone.add(key)
                     self._died(worker, key, now)
 
-    def _forgive(self, service: _Service, now: int) -> None:
+    def _forgive(self, service: _Service) -> None:
         service.deaths.clear()
-        service.forgiven_at = now
         for slot in list(self.forbidden_before):
             if slot[0] == service.key:
                 del self.forbidden_before[slot]
@@ -187,6 +187,7 @@ class Referee:
         del service.slots[worker.slot]
         if self.stop_at is not None and now >= self.stop_at:
             self.late_kill = True
+        self.longest_wait[key] = 0.0
         if worker.told_at is not None or worker.killed:
             self.forbidden_before.pop((service.key, worker.slot), None)
             return
@@ -203,7 +204,9 @@ class Referee:
             wait = backoff.initial
             for _ in range(min(len(row) - 2, 100)):
                 wait = min(wait * backoff.factor, backoff.cap)
-            wait = min(wait, backoff.cap) * (1 - backoff.jitter)
+            wait = min(wait, backoff.cap)
+            self.longest_wait[key] = wait
+            wait *= 1 - backoff.jitter
         self.forbidden_before[service.key, worker.slot] = now + int(wait * SECOND) - 1000
 
     # Effects: what it has answered
@@ -313,6 +316,9 @@ class Referee:
     def _worker_died(self, now: int, effect: fx.WorkerDied) -> None:
         if effect.worker not in self.gone:
             raise Violation("a living worker was called dead")
+        longest = self.longest_wait.pop(effect.worker)
+        if effect.respawn_in is not None and effect.respawn_in > longest * SECOND + 1000:
+            raise Violation(f"a slot waits {effect.respawn_in} ns, at most {longest} s are due")
         if effect.stopping != (self.asked_at is not None):
             raise Violation("a death was told with a wrong 'stopping'")
 
@@ -328,6 +334,9 @@ class Referee:
         service = self.services[effect.service]
         if effect.generation != service.generation:
             raise Violation("an old rollout was called finished")
+        if effect.generation == service.finished:
+            raise Violation("a rollout was called finished twice")
+        service.finished = effect.generation
         for slot in range(service.wanted):
             worker = service.slots.get(slot)
             if (
@@ -388,6 +397,8 @@ class Referee:
         self._check_overdue(now)
         if events:
             self._check_wanted()
+        if self.asked_at is None and any(type(event) is ev.ReloadRequested for event in events):
+            self._check_unbuilt()
 
     def _check_overdue(self, now: int) -> None:
         for key, worker in self.workers.items():
@@ -405,6 +416,22 @@ class Referee:
                 if slot >= service.wanted and worker.told_at is None and not worker.killed:
                     raise Violation(f"slot {slot} of {service.wanted} wanted lives on")
 
+    def _check_unbuilt(self) -> None:
+        for worker in self.workers.values():
+            behind = worker.generation < worker.service.generation
+            if behind and worker.reloads is False and worker.ready_at is None:
+                if worker.told_at is None and not worker.killed:
+                    raise Violation("a worker that is being built is left with an old generation")
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything wanted is there and current."""
+        try:
+            self.check_settled()
+        except Violation:
+            return False
+        return True
+
     def check_settled(self) -> None:
         """After faults have ended and time has passed: everything wanted is there and current.
 
@@ -418,6 +445,8 @@ class Referee:
                     raise Violation(f"slot {slot} of service {service.key} is not ready")
                 if worker.generation < service.generation:
                     raise Violation(f"slot {slot} of service {service.key} is behind")
+            if service.finished < service.generation:
+                raise Violation(f"the rollout of service {service.key} was not called finished")
             if len(service.slots) != service.wanted:
                 raise Violation(f"service {service.key} has more workers than wanted")
         if not self.announced:

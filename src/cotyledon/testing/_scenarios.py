@@ -23,7 +23,14 @@ class Result(NamedTuple):
     exit_status: int | None
 
 
-def _behaviour(rng: random.Random, *, faults: bool) -> Behaviour:
+class _Mood(NamedTuple):
+    """What a scenario is like: with faults or without, of seconds or of minutes."""
+
+    faults: bool
+    long: bool
+
+
+def _behaviour(rng: random.Random, mood: _Mood) -> Behaviour:
     slow = rng.random() < 0.2
     behaviour = Behaviour(
         start=(0.001, rng.choice((0.01, 0.2, 3.0)) if slow else 0.02),
@@ -32,21 +39,21 @@ def _behaviour(rng: random.Random, *, faults: bool) -> Behaviour:
         grace=rng.choice((None, None, None, 0.0, 0.5, 5.0, 100.0)),
         known=rng.random() < 0.6,
     )
-    if not faults:
+    if not mood.faults:
         return behaviour
     return behaviour._replace(
-        life=rng.choice((None, 0.05, 2.0, 60.0)),
-        start_fails=rng.choice((0.0, 0.0, 0.2, 1.0)),
+        life=rng.choice((None, 20.0, 60.0) if mood.long else (None, 0.05, 2.0, 60.0)),
+        start_fails=rng.choice((0.0, 0.0, 0.2) if mood.long else (0.0, 0.0, 0.2, 1.0)),
         start_hangs=rng.choice((0.0, 0.0, 0.1)),
         deaf=rng.choice((0.0, 0.0, 0.2, 1.0)),
         unkillable=rng.choice((None, None, None, (0.0, 0.5), (0.0, 30.0))),
     )
 
 
-def _policy(rng: random.Random) -> Policy | None:
+def _policy(rng: random.Random, mood: _Mood) -> Policy | None:
     if rng.random() < 0.4:
         return None
-    initial = rng.choice((0.0, 0.1, 0.5, 2.0))
+    initial = rng.choice((0.1, 0.5, 2.0) if mood.long else (0.0, 0.1, 0.5, 2.0))
     return Policy(
         Backoff(
             initial,
@@ -70,7 +77,7 @@ def play(seed: int, core: Callable[..., Core] = Core) -> Result:
         Violation: the core broke a promise.
     """
     rng = random.Random(f"scenario {seed}")
-    faults = rng.random() < 0.7
+    mood = _Mood(faults=rng.random() < 0.7, long=rng.random() < 0.25)
     sim = Simulation(
         seed,
         grace=rng.choice((60.0, 60.0, 10.0, 1.0)),
@@ -80,25 +87,26 @@ def play(seed: int, core: Callable[..., Core] = Core) -> Result:
     sim.lateness = rng.choice((0.0, 0.0, 0.001, 0.05))
     for _ in range(rng.randint(0 if rng.random() < 0.05 else 1, 3)):
         workers = rng.choice((1, 2, 3, 4, 8, 12))
-        sim.add(workers, _behaviour(rng, faults=faults), _policy(rng))
-    if faults:
+        sim.add(workers, _behaviour(rng, mood), _policy(rng, mood))
+    if mood.faults:
         sim.fork_fails = rng.choice((0.0, 0.0, 0.1, 0.9))
         sim.doubles = rng.choice((0.0, 0.2))
         sim.steals = rng.choice((0.0, 0.0, 0.3))
     for _ in range(rng.randint(0, 12)):
-        sim.run(rng.choice((0.0, 0.0005, 0.003, 0.1, 1.0, 5.0)) * rng.random())
-        _request(rng, sim, faults=faults)
+        pause = rng.choice((0.0, 5.0, 200.0) if mood.long else (0.0, 0.0005, 0.003, 0.1, 1.0, 5.0))
+        sim.run(pause * rng.random())
+        _request(rng, sim, mood)
     if rng.random() < 0.75:
         _come_to_rest(sim)
     _end(rng, sim)
     return Result(sim.events, len(sim.effects), sim.exit_status)
 
 
-def _request(rng: random.Random, sim: Simulation, *, faults: bool) -> None:
+def _request(rng: random.Random, sim: Simulation, mood: _Mood) -> None:
     services = sorted(sim.referee.services)
     action = rng.choice(("reload", "reload", "scale", "scale", "add", "kill", "grace", "storm"))
     if action == "add" and len(services) < 4:
-        sim.add(rng.choice((1, 2, 5)), _behaviour(rng, faults=faults), _policy(rng))
+        sim.add(rng.choice((1, 2, 5)), _behaviour(rng, mood), _policy(rng, mood))
     elif action == "grace":
         sim.send(ev.GraceChanged(round(rng.choice((60.0, 2.0)) * SECOND)))
     elif action == "reload":
@@ -120,6 +128,11 @@ def _come_to_rest(sim: Simulation) -> None:
     # The longest way back: a hanging worker is told, killed, waits, starts, one after another.
     sim.run(400.0)
     sim.referee.check_settled()
+    # What is at rest has no deadline, not even one that was kept for a worker that is gone.
+    sim.reload()
+    sim.run(0.9)
+    if sim.referee.settled and sim.core.next_deadline() is not None:
+        raise Violation("everything is at rest, and yet there is a deadline")
 
 
 def _end(rng: random.Random, sim: Simulation) -> None:
