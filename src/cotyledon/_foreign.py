@@ -1,12 +1,13 @@
-"""Running other people's code in the master: hooks.
+"""Running other people's code in the master: hooks, and the handlers behind a log line.
 
-Responsible for containing what they raise, and for ending one that hangs when the manager has to
-stop: a signal handler raises :class:`Interrupted` in the main thread, inside the hook. Never runs
-one while a turn of the loop is under way.
+Responsible for containing what it raises, and for ending it when it hangs and the manager has to
+stop: a signal handler raises :class:`Interrupted` in the main thread, inside that code. Never runs
+any while a turn of the loop is under way.
 
-A hook that is stuck in C code cannot be interrupted from Python; the guard process holds there.
+What is stuck in C code cannot be interrupted from Python; the guard process holds there.
 """
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterable
@@ -20,54 +21,68 @@ SLOW = 1 * SECOND
 
 
 class Interrupted(BaseException):
-    """Raised inside a hook that must not go on. Not an Exception: hooks catch those."""
+    """Raised inside code that must not go on. Not an Exception: hooks catch those."""
 
 
 class Foreign:
-    """The one place from which hooks are called."""
+    """The one place from which foreign code is called."""
 
     def __init__(self) -> None:
-        self.deadline: int | None = None  # when hooks must have ended, because of a stop
+        self.deadline: int | None = None  # when it must have ended, because of a stop
         self.alarms = 0  # SIGALRMs that were our own timer's, not yet taken off the record
-        self._open = False  # a hook is running and may be interrupted
+        self._lines: list[tuple[Any, ...]] = []
+        self._pid = os.getpid()
+        self._open = False  # foreign code is running and may be interrupted
         self._armed = False  # our timer is set
 
-    def call(self, kind: str, hooks: Iterable[Callable[..., object]], args: tuple[Any, ...]) -> None:
+    def note(self, level: int, text: str, *args: Any, exc_info: Any = None) -> None:
+        """Have a line logged by the next :meth:`tell`."""
+        self._lines.append((level, text, args, exc_info))
+
+    def tell(self) -> None:
+        """Log what was noted; where that hangs and there is no time left, drop it."""
+        lines, self._lines = self._lines, []
+        for level, text, args, exc_info in lines:
+            if self._late():
+                return
+            try:
+                self._call(lambda: say(level, text, *args, exc_info=exc_info), ())  # noqa: B023
+            except Interrupted:
+                return
+
+    def call(
+        self, kind: str, hooks: Iterable[Callable[..., object]], args: tuple[Any, ...]
+    ) -> None:
         """Call hooks in order; one that fails, or is interrupted, skips those after it."""
         for hook in hooks:
-            started = time.monotonic_ns()
-            if self.deadline is not None and started >= self.deadline:
-                say(ERROR, "no time is left for the %s hook %r", kind, hook)
+            if self._late():
+                self.note(ERROR, "no time is left for the %s hook %r", kind, hook)
                 return
+            started = time.monotonic_ns()
             try:
                 self._call(hook, args)
             except Interrupted:
-                say(ERROR, "the %s hook %r was interrupted to stop in time", kind, hook)
+                self.note(ERROR, "the %s hook %r was interrupted to stop in time", kind, hook)
                 return
-            except BaseException:
-                say(
-                    ERROR,
-                    "the %s hook %r failed, those after it are skipped",
-                    kind,
-                    hook,
-                    exc_info=True,
-                )
+            except BaseException as error:
+                if os.getpid() != self._pid:
+                    raise  # the hook has forked, and this is how its child ends
+                text = "the %s hook %r failed, those after it are skipped"
+                self.note(ERROR, text, kind, hook, exc_info=error)
                 return
             took = time.monotonic_ns() - started
             if took > SLOW:
-                say(
-                    ERROR,
-                    "the %s hook %r took %.1f s, in which nothing was supervised",
-                    kind,
-                    hook,
-                    took / SECOND,
-                )
+                text = "the %s hook %r took %.1f s, in which nothing was supervised"
+                self.note(ERROR, text, kind, hook, took / SECOND)
 
-    def _call(self, hook: Callable[..., object], args: tuple[Any, ...]) -> None:
+    def _late(self) -> bool:
+        return self.deadline is not None and time.monotonic_ns() >= self.deadline
+
+    def _call(self, code: Callable[..., object], args: tuple[Any, ...]) -> None:
         try:
             self._open = True
             self._arm()
-            hook(*args)
+            code(*args)
         finally:
             self._open = False
             if self._armed:
@@ -83,7 +98,7 @@ class Foreign:
     # Called in signal handlers, in the main thread
 
     def limit(self, deadline: int) -> None:
-        """Interrupt the hook that is running, and any later one, at ``deadline``."""
+        """Interrupt the code that is running, and any later, at ``deadline``."""
         if self.deadline is None or deadline < self.deadline:
             self.deadline = deadline
             if self._open:
@@ -99,7 +114,7 @@ class Foreign:
         return True
 
     def interrupt(self) -> None:
-        """End the hook that is running, if any."""
+        """End the code that is running, if any."""
         if self._open:
             self._open = False
             raise Interrupted

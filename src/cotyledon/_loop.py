@@ -22,7 +22,6 @@ from cotyledon._core.effects import (
     AllReady,
     Effect,
     Exit,
-    Notice,
     Reason,
     RolloutFinished,
     Unkillable,
@@ -32,6 +31,7 @@ from cotyledon._core.effects import (
 from cotyledon._core.events import (
     AbortRequested,
     Event,
+    GraceChanged,
     HurryRequested,
     ReloadRequested,
     StopRequested,
@@ -41,7 +41,6 @@ from cotyledon._foreign import Foreign
 from cotyledon._posix.guard import Guard
 from cotyledon._posix.reactor import Reactor
 from cotyledon._posix.signals import Catcher
-from cotyledon._say import say
 from cotyledon.systemd import Notifier
 
 SECOND = 1_000_000_000
@@ -105,6 +104,7 @@ class Loop:
         self._public_id = public_id
         self._notifier = notifier
         self._foreign = Foreign()
+        self.note = self._foreign.note
         self._jobs: deque[Job] = deque()
         self._soon: list[Event] = []  # for the next step
         self._stop_asked_at: int | None = None
@@ -130,6 +130,7 @@ class Loop:
                     self._soon.append(failed)
             for effect in effects:
                 self._tell(effect)
+            self._foreign.tell()
             if effects and isinstance(effects[-1], Exit):
                 return effects[-1].status
             self._work()
@@ -147,11 +148,13 @@ class Loop:
             else:
                 self._foreign.interrupt()
         elif signum in (signal.SIGINT, signal.SIGALRM):
+            self.guard.promise(time.monotonic_ns())
             self._foreign.interrupt()
 
     def _ask_stop(self) -> None:
         now = self._stop_asked_at = time.monotonic_ns()
         if self._core.grace:
+            self.guard.promise(now + self._core.grace)
             self._foreign.limit(now + self._core.grace // 2)
 
     def _take_signals(self, events: list[Event]) -> None:
@@ -164,7 +167,7 @@ class Loop:
                     self._jobs.append(job)
             elif signum == signal.SIGTERM:
                 if self._stopping:
-                    say(WARNING, "told to stop a second time: what is left has one second")
+                    self.note(WARNING, "told to stop a second time: what is left has one second")
                     self.guard.promise(time.monotonic_ns() + HURRY)
                     events.append(HurryRequested())
                 else:
@@ -172,15 +175,17 @@ class Loop:
             elif signum == signal.SIGALRM and self._foreign.alarms:
                 self._foreign.alarms -= 1
             else:
-                say(WARNING, "%s: ending at once", signal.Signals(signum).name)
+                self.note(WARNING, "%s: ending at once", signal.Signals(signum).name)
                 self._jobs.clear()
-                self.guard.promise(time.monotonic_ns())
                 events.append(AbortRequested())
 
     def _take_requests(self, events: list[Event]) -> None:
         requests = self._inbox.events
         while requests:
-            events.append(requests.popleft())
+            event = requests.popleft()
+            if isinstance(event, GraceChanged):
+                self.guard.table.grace = event.grace
+            events.append(event)
         if self._inbox.stop and not self._stopping:
             self._stop("shutdown()")
 
@@ -189,12 +194,9 @@ class Loop:
         return self._core.stopping or any(job.kind == "on_terminate" for job in self._jobs)
 
     def _stop(self, why: str) -> None:
-        say(INFO, "stopping because of %s", why)
+        self.note(INFO, "stopping because of %s", why)
         if self._stop_asked_at is None:
             self._ask_stop()
-        asked_at = self._stop_asked_at or 0
-        if self._core.grace:
-            self.guard.promise(asked_at + self._core.grace)
         self._notifier.tell("STOPPING=1")
         # Before what else waits, but for a death that happened earlier it may be too late.
         self._jobs.appendleft(Job("on_terminate", self._hooks.on_terminate, (), StopRequested()))
@@ -205,6 +207,7 @@ class Loop:
             return
         job = self._jobs[0]  # it stays there meanwhile: see _stopping
         self._foreign.call(job.kind, tuple(job.hooks), job.args)
+        self._foreign.tell()
         self.catcher.claim()  # a hook may have run something that took the wakeup over
         if self._jobs and self._jobs[0] is job:
             self._jobs.popleft()
@@ -228,20 +231,27 @@ class Loop:
             case WorkerDied():
                 self._tell_death(effect)
             case AllReady():
-                say(INFO, "every worker is ready")
+                self.note(INFO, "every worker is ready")
                 self._notifier.tell("READY=1")
             case RolloutFinished(service, generation):
-                say(INFO, "%s: reload %d has reached every worker", self._name(service), generation)
+                self.note(
+                    INFO, "%s: reload %d has reached every worker", self._name(service), generation
+                )
             case WorkerReady(_, service, worker_id, took):
-                say(
-                    INFO, "%s worker(%d): ready after %.3f s",
-                    self._name(service), worker_id, took / SECOND,
+                self.note(
+                    INFO,
+                    "%s worker(%d): ready after %.3f s",
+                    self._name(service),
+                    worker_id,
+                    took / SECOND,
                 )
             case Unkillable(_, service, worker_id, left_behind):
-                say(
+                self.note(
                     CRITICAL,
                     "%s worker(%d): still there after SIGKILL, it hangs in the kernel%s",
-                    self._name(service), worker_id, "; left behind" if left_behind else "",
+                    self._name(service),
+                    worker_id,
+                    "; left behind" if left_behind else "",
                 )
             case _:
                 pass
@@ -249,7 +259,7 @@ class Loop:
     def _tell_death(self, death: WorkerDied) -> None:
         unexpected = death.reason in (Reason.EXIT, Reason.SIGNAL, Reason.STOP_TIMEOUT)
         if death.reason is not Reason.SPAWN_FAILED:
-            say(
+            self.note(
                 WARNING if unexpected and not death.stopping else INFO,
                 "%s worker(%d): ended after %.1f s, %s (%s)%s",
                 self._name(death.service),

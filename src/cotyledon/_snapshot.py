@@ -4,7 +4,7 @@ Responsible for turning the core's state and the table of processes into the pub
 Never stores anything.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from cotyledon._core.machine import Core
 from cotyledon._core.state import DeathRecord, Slot
@@ -20,7 +20,7 @@ def take(
     now: int,
     pid: int,
     state: str,
-    services: Sequence[tuple[ServiceId, str]],
+    services: Mapping[int, tuple[ServiceId, str]],
     children: Mapping[int, Child],
 ) -> ManagerStatus:
     """Return what holds at the instant ``now``."""
@@ -45,21 +45,26 @@ def take(
                     if slot.wanted or slot.worker is not None
                 ),
             )
-            for service in core.services.values()
+            for service in list(core.services.values())
         ),
     )
 
 
-def _worker(
-    slot: Slot, now: int, children: Mapping[int, Child], stopping: bool
-) -> WorkerStatus:
+def _worker(slot: Slot, now: int, children: Mapping[int, Child], stopping: bool) -> WorkerStatus:
     worker = slot.worker
     deaths = tuple(_death(record, now) for record in slot.deaths)
     if worker is None:
         wait = None if stopping else max(0, slot.not_before - now) / SECOND
         state = "backing off" if wait else "waiting"
         return WorkerStatus(
-            WorkerId(slot.worker_id), state, None, None, 0.0, wait, slot.failures, slot.starts,
+            WorkerId(slot.worker_id),
+            state,
+            None,
+            None,
+            0.0,
+            wait,
+            slot.failures,
+            slot.starts,
             deaths,
         )
     child = children.get(worker.key)

@@ -7,6 +7,7 @@ never touches the kernel.
 
 import atexit
 import gc
+import itertools
 import math
 import os
 import random
@@ -106,7 +107,8 @@ class ServiceManager:
         self._mp_context = mp_context
         self._pid = os.getpid()
         self._lock = threading.RLock()
-        self._specs: list[_Spec] = []
+        self._specs: dict[int, _Spec] = {}
+        self._numbers = itertools.count()  # next() is atomic, whoever calls add()
         self._hooks = Hooks()
         self._inbox = Inbox()
         self._core = Core(grace=grace, spawn_interval=interval, chance=random.random)
@@ -166,9 +168,8 @@ class ServiceManager:
         )
         if self._state == "running":
             self._check_pickles([spec])
-        with self._lock:
-            number = len(self._specs)
-            self._specs.append(spec)
+        number = next(self._numbers)
+        self._specs[number] = spec
         self._request(ServiceAdded(number, wanted, *_known_of(service), policy))
         return spec.id
 
@@ -184,12 +185,10 @@ class ServiceManager:
         Raises:
             ValueError: there is no such service, or ``workers`` is not an int of at least 0.
         """
-        for number, spec in enumerate(self._specs):
-            if spec.id == service_id:
-                break
-        else:
+        numbers = [key for key, spec in list(self._specs.items()) if spec.id == service_id]
+        if not numbers:
             raise ValueError(f"{service_id} service id doesn't exists")
-        self._request(ScaleRequested(number, _check_workers(workers, 0)))
+        self._request(ScaleRequested(numbers[0], _check_workers(workers, 0)))
 
     def register_hooks(
         self,
@@ -268,8 +267,8 @@ class ServiceManager:
                 time.monotonic_ns(),
                 self._pid,
                 state,
-                [(spec.id, spec.name) for spec in self._specs],
-                self._reactor.children if self._reactor is not None else {},
+                {key: (spec.id, spec.name) for key, spec in list(self._specs.items())},
+                dict(self._reactor.children) if self._reactor is not None else {},
             )
 
     # The run
@@ -290,7 +289,7 @@ class ServiceManager:
             raise RuntimeError("run() must be called in the main thread: it handles signals")
         if self._state != "idle" or os.getpid() != self._pid:
             raise RuntimeError("run() can be called once, in the process that made the manager")
-        self._check_pickles(self._specs)
+        self._check_pickles(self._specs.values())
         self._state = "running"
         status = 1
         try:
@@ -325,9 +324,12 @@ class ServiceManager:
 
     def _record_requests(self) -> None:
         """Take in what was asked for before run(), without acting on it."""
-        requests = self._inbox.events
-        while requests:
-            self._core.record(time.monotonic_ns(), requests.popleft())
+        for _ in range(len(self._inbox.events)):
+            try:
+                event = self._inbox.events.popleft()
+            except IndexError:  # another thread, or a signal handler, was faster
+                return
+            self._core.record(time.monotonic_ns(), event)
 
     def _check_pickles(self, specs: Iterable[_Spec]) -> None:
         context = self._mp_context
@@ -337,13 +339,18 @@ class ServiceManager:
         for spec in specs:
             parts.append((f"the service {spec.name}", spec.service))
             parts.extend((f"args[{i}] of {spec.name}", arg) for i, arg in enumerate(spec.args))
-            parts.extend((f"kwargs[{key!r}] of {spec.name}", spec.kwargs[key]) for key in spec.kwargs)
+            parts.extend(
+                (f"kwargs[{key!r}] of {spec.name}", spec.kwargs[key]) for key in spec.kwargs
+            )
         parts.extend(("the on_new_worker hook", hook) for hook in self._hooks.on_new_worker)
         check_pickles(context, parts)
 
     def _supervise(self) -> int:
         self._warn_of_threads()
+        _open_standard_descriptors()
         set_title(f"{program()}: master process [{' '.join(sys.argv)}]")
+        with self._lock:
+            self._record_requests()
         loop = Loop(
             self._core,
             self._lock,
@@ -361,34 +368,43 @@ class ServiceManager:
             # The kernel would throw the exit statuses away.
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         wakeup = Wakeup()
-        also = self._early.finish()
-        loop.catcher = catcher = Catcher(wakeup, loop.react, also)
-        catcher.install()
-        catcher.caught.extend(self._early.caught)
-        limits = Descriptors()
-        limits.raise_limit()
         loop.guard = guard = Guard(wakeup.fd, lambda: set_title(f"{program()}: guard"))
         guard.table.grace = self._core.grace
-        loop.reactor = reactor = Reactor(wakeup, catcher, guard, self._assignment)
+        also = self._early.finish()
+        loop.catcher = catcher = Catcher(wakeup, loop.react, also)
+        catcher.caught.extend(self._early.caught)
+        catcher.install()
+        limits = Descriptors()
+        limits.raise_limit()
+        loop.reactor = reactor = Reactor(wakeup, catcher, guard, self._assignment, loop.note)
         reactor.launcher = self._launcher(guard, limits)
         self._reactor = reactor
         self._wakeup = wakeup
         try:
-            return loop.run()
+            status = loop.run()
         except BaseException:
-            say(CRITICAL, "supervision has failed, everything is stopped", exc_info=True)
-            reactor.abandon()
+            if os.getpid() == self._pid:
+                say(CRITICAL, "supervision has failed, everything is stopped", exc_info=True)
+                if self._core.grace:
+                    guard.promise(time.monotonic_ns() + self._core.grace)
+                reactor.abandon(self._core.grace)
+                self._let_go(reactor, catcher, wakeup, limits)
             raise
-        finally:
-            self._wakeup = None
-            with self._lock:
-                self._reactor = None
-                reactor.close()
-            catcher.retire()
-            wakeup.close()
-            limits.restore()
-            if self._freeze_heap:
-                gc.unfreeze()
+        self._let_go(reactor, catcher, wakeup, limits)
+        return status
+
+    def _let_go(
+        self, reactor: Reactor, catcher: Catcher, wakeup: Wakeup, limits: Descriptors
+    ) -> None:
+        self._wakeup = None
+        with self._lock:
+            self._reactor = None
+            reactor.close()
+        catcher.retire()
+        wakeup.close()
+        limits.restore()
+        if self._freeze_heap:
+            gc.unfreeze()
 
     def _launcher(self, guard: Guard, limits: Descriptors) -> Launcher:
         context = self._mp_context
@@ -419,6 +435,13 @@ class ServiceManager:
                 "holds during a fork stays locked in the worker",
                 ", ".join(others),
             )
+
+
+def _open_standard_descriptors() -> None:
+    """Make sure that 0, 1 and 2 are open, or ours would get their numbers."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
 
 
 def _name_of(service: Callable[..., Any]) -> str:

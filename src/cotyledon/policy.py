@@ -3,13 +3,52 @@
 Responsible for what users may choose, its defaults and its validation. Never decides
 anything: the core reads these values. Units are seconds.
 
-They are tuples, not dataclasses, because importing :mod:`dataclasses` costs more than
-the rest of the package together.
+They are not dataclasses, because importing :mod:`dataclasses` costs about as much as the rest
+of the package.
 """
 
 import math
-from collections.abc import Iterable
-from typing import Any, NamedTuple, Self
+from typing import Any, NoReturn, Self
+
+
+class _Frozen:
+    """A value whose fields, its ``__slots__``, are set once, by ``__init__``."""
+
+    __slots__: tuple[str, ...] = ()
+
+    def _set(self, **fields: Any) -> None:
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
+        raise AttributeError(f"{type(self).__name__} is frozen; use replace({name}=...)")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"{type(self).__name__} is frozen")
+
+    def _fields(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed, validated anew."""
+        return type(self)(**{**self._fields(), **changes})
+
+    __replace__ = replace  # copy.replace(), Python 3.13
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return self._fields() == other._fields()
+
+    def __hash__(self) -> int:
+        return hash((type(self), *self._fields().values()))
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={value!r}" for name, value in self._fields().items())
+        return f"{type(self).__name__}({fields})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), tuple(self._fields().values())
 
 
 def _seconds(owner: str, name: str, value: Any, *, least: float = 0.0) -> float:
@@ -20,15 +59,7 @@ def _seconds(owner: str, name: str, value: Any, *, least: float = 0.0) -> float:
     return float(value)
 
 
-class _Backoff(NamedTuple):
-    initial: float
-    factor: float
-    cap: float
-    jitter: float
-    forgive: float
-
-
-class Backoff(_Backoff):
+class Backoff(_Frozen):
     """How long a slot waits before its next worker after repeated deaths.
 
     The first respawn is immediate; the second waits ``initial`` seconds, each further one
@@ -48,39 +79,35 @@ class Backoff(_Backoff):
         ValueError: a value is out of its range, or ``cap`` is below ``initial``.
     """
 
-    __slots__ = ()
+    __slots__ = ("initial", "factor", "cap", "jitter", "forgive")  # noqa: RUF023 - their order
+    initial: float
+    factor: float
+    cap: float
+    jitter: float
+    forgive: float
 
-    def __new__(
-        cls,
+    def __init__(
+        self,
         initial: float = 0.5,
         factor: float = 2.0,
         cap: float = 30.0,
         jitter: float = 0.2,
         forgive: float = 30.0,
-    ) -> Self:
-        values = (
-            _seconds("Backoff", "initial", initial),
-            _seconds("Backoff", "factor", factor, least=1.0),
-            _seconds("Backoff", "cap", cap),
-            _seconds("Backoff", "jitter", jitter),
-            _seconds("Backoff", "forgive", forgive, least=0.001),
+    ) -> None:
+        self._set(
+            initial=_seconds("Backoff", "initial", initial),
+            factor=_seconds("Backoff", "factor", factor, least=1.0),
+            cap=_seconds("Backoff", "cap", cap),
+            jitter=_seconds("Backoff", "jitter", jitter),
+            forgive=_seconds("Backoff", "forgive", forgive, least=0.001),
         )
-        if values[3] > 1:
+        if self.jitter > 1:
             raise ValueError(f"Backoff: 'jitter' must be from 0 to 1, not: {jitter!r}")
-        if values[2] < values[0]:
+        if self.cap < self.initial:
             raise ValueError(f"Backoff: 'cap' ({cap!r}) is below 'initial' ({initial!r})")
-        return super().__new__(cls, *values)
-
-    @classmethod
-    def _make(cls, iterable: Iterable[Any]) -> Self:
-        return cls(*iterable)
 
 
-class _Rollout(NamedTuple):
-    max_unavailable: int | str
-
-
-class Rollout(_Rollout):
+class Rollout(_Frozen):
     """How a reload restarts the workers of a service that has no ``reload()`` of its own.
 
     Args:
@@ -93,25 +120,21 @@ class Rollout(_Rollout):
         ValueError: it is below 1, or not a percentage from ``"1%"`` to ``"100%"``.
     """
 
-    __slots__ = ()
+    __slots__ = ("max_unavailable",)
+    max_unavailable: int | str
 
-    def __new__(cls, max_unavailable: int | str = "25%") -> Self:
+    def __init__(self, max_unavailable: int | str = "25%") -> None:
         if isinstance(max_unavailable, bool) or not isinstance(max_unavailable, (int, str)):
             raise TypeError(
                 "Rollout: 'max_unavailable' must be an int or a percentage such as '25%', "
                 f"not: {max_unavailable!r}"
             )
-        rollout = super().__new__(cls, max_unavailable)
-        if rollout._percent() is None if isinstance(max_unavailable, str) else max_unavailable < 1:
+        self._set(max_unavailable=max_unavailable)
+        if self._percent() is None if isinstance(max_unavailable, str) else max_unavailable < 1:
             raise ValueError(
                 "Rollout: 'max_unavailable' must be at least 1, or from '1%' to '100%', "
                 f"not: {max_unavailable!r}"
             )
-        return rollout
-
-    @classmethod
-    def _make(cls, iterable: Iterable[Any]) -> Self:
-        return cls(*iterable)
 
     def _percent(self) -> int | None:
         digits, sign, rest = str(self.max_unavailable).partition("%")
@@ -127,12 +150,7 @@ class Rollout(_Rollout):
         return max(1, wanted * percent // 100)
 
 
-class _Policy(NamedTuple):
-    backoff: Backoff
-    rollout: Rollout
-
-
-class Policy(_Policy):
+class Policy(_Frozen):
     """Everything that can be chosen about how a service is kept alive.
 
     Args:
@@ -143,15 +161,15 @@ class Policy(_Policy):
         TypeError: a part has the wrong type.
     """
 
-    __slots__ = ()
+    __slots__ = ("backoff", "rollout")
+    backoff: Backoff
+    rollout: Rollout
 
-    def __new__(cls, backoff: Backoff = Backoff(), rollout: Rollout = Rollout()) -> Self:  # noqa: B008 - frozen
+    def __init__(self, backoff: Backoff | None = None, rollout: Rollout | None = None) -> None:
+        backoff = Backoff() if backoff is None else backoff
+        rollout = Rollout() if rollout is None else rollout
         if not isinstance(backoff, Backoff):
             raise TypeError(f"Policy: 'backoff' must be a Backoff, not: {backoff!r}")
         if not isinstance(rollout, Rollout):
             raise TypeError(f"Policy: 'rollout' must be a Rollout, not: {rollout!r}")
-        return super().__new__(cls, backoff, rollout)
-
-    @classmethod
-    def _make(cls, iterable: Iterable[Any]) -> Self:
-        return cls(*iterable)
+        self._set(backoff=backoff, rollout=rollout)

@@ -23,7 +23,9 @@ class Notifier:
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
                 sock.sendto(
-                    "\n".join(lines).encode(), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL, self._address
+                    "\n".join(lines).encode(),
+                    socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL,
+                    self._address,
                 )
         except OSError:
             pass

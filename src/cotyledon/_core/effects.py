@@ -4,11 +4,11 @@ Responsible for the vocabulary of the output. Never decides. Every effect on a w
 carries the reason, so that a trace of the core explains itself.
 """
 
-from enum import Enum
+from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
 
-class Reason(str, Enum):
+class Reason(StrEnum):
     """Why a worker is started or ended. The values are what people read."""
 
     # why it starts

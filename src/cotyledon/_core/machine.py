@@ -22,6 +22,7 @@ heap holds hints to them, and a hint that does not match its field is dropped.
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
+from typing import Any, ClassVar
 
 from cotyledon._core import backoff
 from cotyledon._core.effects import (
@@ -144,9 +145,7 @@ class Core:
     # 1. Record
 
     def _on_added(self, event: ServiceAdded, now: int) -> None:
-        service = ServiceState(
-            event.service, 0, event.grace, event.reloads, event.policy
-        )
+        service = ServiceState(event.service, 0, event.grace, event.reloads, event.policy)
         self.services[event.service] = service
         self._want(service, event.wanted)
 
@@ -224,7 +223,7 @@ class Core:
         if worker is not None:
             self._bury(worker, Reason.SPAWN_FAILED, None, now)
 
-    _RECORD = {
+    _RECORD: ClassVar[dict[type, Callable[[Any, Any, int], None]]] = {
         ServiceAdded: _on_added,
         ScaleRequested: _on_scale,
         ReloadRequested: _on_reload,

@@ -1,4 +1,4 @@
-"""The nouns of the core: services, their slots, and the workers in them.
+r"""The nouns of the core: services, their slots, and the workers in them.
 
 Responsible for what is remembered and for the line that a worker's life is. Never decides: the
 machine does. Every deadline is a field here; the machine's heap holds only hints to them.
@@ -6,7 +6,7 @@ machine does. Every deadline is a field here; the machine's heap holds only hint
 A worker's life::
 
     STARTING -> READY -> STOPPING -> KILLED -> gone
-        \\_________________^___________^
+        \_________________^___________^
 
 Each phase has at most one deadline, and no phase goes backwards. A slot outlives its
 workers.

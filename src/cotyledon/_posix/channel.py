@@ -1,9 +1,9 @@
 """The messages between the master and one worker, over a SOCK_SEQPACKET pair.
 
 Responsible for making the pair and for the wire format: one datagram, fields separated by a
-zero byte. Never blocks: both ends are non-blocking, and a message that does not fit is lost
-(the caller is told). Descriptors are plain ints, because a forked child closes the master's by
-number and no object may close them a second time.
+zero byte. Never blocks: both ends are non-blocking, and the caller is told of a message that
+does not fit. Descriptors are plain ints, because a forked child closes the master's by number
+and no object may close them a second time.
 
 The end of file tells a worker that the master is gone; it never tells the master that a worker
 is (the pidfd does).
@@ -101,7 +101,7 @@ def decode(datagram: bytes) -> Message | None:
 
 
 def send(fd: int, message: Message) -> bool:
-    """Send a message; return whether the kernel took it.
+    """Send a message; return false if it does not fit now.
 
     A peer that is gone is no error here, and raises no SIGPIPE even in a program that
     restored that signal's default.
@@ -110,11 +110,13 @@ def send(fd: int, message: Message) -> bool:
     try:
         end = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=fd)
     except OSError:
-        return False
+        return True  # closed behind our back
     try:
         end.send(encode(message), socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError:
+        return True
     else:
         return True
     finally:

@@ -6,8 +6,8 @@ shared memory, and the read end of the master's wakeup descriptor, and it sleeps
 - the master has died: each worker's process group is killed at its own graceful timeout, or
   as soon as the worker has ended by itself;
 - the master has not finished a stop by the instant that it promised;
-- a TERM, INT or ALRM stays unread in the master's wakeup descriptor: the interpreter's C
-  handler has written it there, but the main thread is stuck in C code.
+- a TERM or INT stays unread in the master's wakeup descriptor: the interpreter's C handler has
+  written it there, but the Python handler has not run: the main thread is stuck in C code.
 
 It costs the master two stores into memory per worker, and no system call. Never decides
 anything while the master is healthy, and never signals a process that is not in the table.
@@ -24,6 +24,7 @@ from typing import NoReturn
 
 from cotyledon._posix.fork import fork
 from cotyledon._posix.processes import Process
+from cotyledon._posix.signals import HANDLED
 
 SECOND = 1_000_000_000
 MARGIN = SECOND // 2
@@ -102,9 +103,7 @@ class Table:
     def entries(self) -> dict[int, int]:
         """Return pid -> graceful timeout of every process in the table."""
         pids = self._cells[_FIRST::2].tolist()
-        return {
-            pid: self._cells[_FIRST + 2 * place + 1] for place, pid in enumerate(pids) if pid
-        }
+        return {pid: self._cells[_FIRST + 2 * place + 1] for place, pid in enumerate(pids) if pid}
 
 
 class Guard:
@@ -158,12 +157,14 @@ class Guard:
         """Collect a guard that has died."""
         if self.process is not None:
             self.process.reap()
+            self.process.close()
             self.process = None
 
     def dismiss(self) -> None:
         """End the guard: nothing is left to watch over."""
         if self.process is not None:
             self.process.send_signal(signal.SIGKILL)
+            select.select([self.process.pidfd], [], [], STUCK / SECOND)
             self.lost()
         for fd in (self._bell, self._master):
             os.close(fd)
@@ -208,7 +209,9 @@ class Guard:
             timeout = unread.glance if unread.seen else None
             promised = self.table.stop_by
             if promised:
-                wait = GLANCE if late.acting else (promised + MARGIN - time.monotonic_ns()) / SECOND
+                wait = (
+                    GLANCE if late.acting else (promised + MARGIN - time.monotonic_ns()) / SECOND
+                )
                 timeout = max(0.0, wait if timeout is None else min(wait, timeout))
             ready = dict(poll.poll(None if timeout is None else timeout * 1000 + 1))
             if self._master in ready:
@@ -230,8 +233,8 @@ class _Unread:
     def __init__(self, wakeup: int, table: Table) -> None:
         self._end = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=wakeup)
         self._table = table
-        self._looks = 0
-        self._urgent = 0
+        self._term = 0  # looks in a row that have found it
+        self._int = 0
         self.seen = False
 
     def look(self) -> bool:
@@ -240,19 +243,14 @@ class _Unread:
             signals = self._end.recv(4096, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except OSError:
             signals = b""
+        unhandled = signals[signals.rfind(HANDLED) + 1 :]
         self.seen = bool(signals)
-        if signal.SIGTERM not in signals:
-            self._looks = 0
-        if signal.SIGINT not in signals and signal.SIGALRM not in signals:
-            self._urgent = 0
-        else:
-            self._urgent += 1
-        if signal.SIGTERM in signals:
-            self._looks += 1
+        self._term = self._term + 1 if signal.SIGTERM in unhandled else 0
+        self._int = self._int + 1 if signal.SIGINT in unhandled else 0
         grace = self._table.grace
         # Looks are counted, not seconds: a machine that was suspended proves nothing.
         patience = GLANCES + grace / SECOND / GLANCE
-        return self._urgent > GLANCES or (grace > 0 and self._looks > patience)
+        return self._int > GLANCES or (grace > 0 and self._term > patience)
 
 
 class _Late:

@@ -95,15 +95,13 @@ class SpawnedProcess(Process):
         super().__init__(source.pid)
         self._source = source
 
-    def reap(self) -> int | None:
-        """See :meth:`Process.reap`."""
-        # It is dead; under forkserver the server still has to say so, which it does at once.
-        self._source.join(1)
+    def reap(self) -> bool:
+        """See :meth:`Process.reap`; under forkserver, the server has to tell us first."""
         self.returncode = self._source.exitcode
-        if self.returncode is not None:
-            self._source.close()
-        self.close()
-        return self.returncode
+        if self.returncode is None:
+            return False
+        self._source.close()
+        return True
 
 
 class ContextLauncher:
@@ -117,30 +115,36 @@ class ContextLauncher:
     """
 
     def __init__(self, context: Any, main: Callable[..., Any], table: Table) -> None:
+        from multiprocessing import resource_tracker
+
         self._context = context
         self._main = main
         self._table = table
+        # It inherits what is ignored: a SIGHUP to the process group must not end it. And it
+        # unblocks our signals when it starts, so that has to be before the first launch.
+        handler = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        try:
+            resource_tracker.ensure_running()
+        finally:
+            signal.signal(signal.SIGHUP, handler)
 
     def launch(
         self, assignment: Any, close: Iterable[int], place: int, grace: int
     ) -> tuple[Process, int]:
         """See :meth:`Launcher.launch`."""
-        from multiprocessing import resource_tracker
-
         ours, theirs = channel.pair()
         end = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=theirs)
-        source = self._context.Process(target=self._main, args=(assignment, end))
-        # It unblocks our signals when it starts, so it must have been started before.
-        resource_tracker.ensure_running()
         # A signal that arrives while the worker still imports waits until it has handlers.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, OURS)
+        source = None
         try:
+            source = self._context.Process(target=self._main, args=(assignment, end))
             source.start()
             self._table.enter(place, source.pid, grace)
             process = SpawnedProcess(source)
         except BaseException:
             os.close(ours)
-            if source.pid is not None:
+            if source is not None and source.pid is not None:
                 source.kill()
                 source.join()
             raise
@@ -164,7 +168,7 @@ def check_pickles(context: Any, parts: Iterable[tuple[str, Any]]) -> None:
     Raises:
         Unpicklable: names the first one that cannot.
     """
-    from multiprocessing import context as contexts
+    import multiprocessing.context as contexts
     from multiprocessing.reduction import ForkingPickler
 
     class _Dry:

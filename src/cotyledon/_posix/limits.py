@@ -17,7 +17,7 @@ class Descriptors:
         self._raised = False
 
     def raise_limit(self) -> None:
-        """Raise the soft limit to what tens of thousands of workers need, if the hard one allows."""
+        """Raise the soft limit to what many workers need, as far as the hard one allows."""
         soft, hard = self._before
         enough = ENOUGH if hard == resource.RLIM_INFINITY else min(hard, ENOUGH)
         if soft != resource.RLIM_INFINITY and soft < enough:

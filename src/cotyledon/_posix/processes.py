@@ -31,19 +31,26 @@ class Process:
         self.pidfd = os.pidfd_open(pid)
         self.returncode: int | None = None
 
-    def send_signal(self, signum: int) -> None:
-        """Signal the process alone; does nothing when it is gone."""
+    def send_signal(self, signum: int) -> bool:
+        """Signal the process alone; return false if the kernel forbids it.
+
+        It does that to a master without ``CAP_KILL`` whose worker has changed its user. A
+        process that is gone is no error.
+        """
         try:
             signal.pidfd_send_signal(self.pidfd, signum)
         except ProcessLookupError:
             pass
+        except PermissionError:
+            return False
+        return True
 
-    def kill_group(self) -> None:
-        """Kill the process and everything in its group, whatever state it is in."""
+    def kill_group(self) -> bool:
+        """Kill the process and everything in its group; return false if that is forbidden."""
         try:
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL, None, _GROUP)
-        except ProcessLookupError:
-            pass  # the group is empty
+        except (ProcessLookupError, PermissionError):
+            pass  # the group is empty; what follows tells whether the process itself may be
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
@@ -53,25 +60,26 @@ class Process:
                 os.killpg(self.pid, signal.SIGKILL)
             except (ProcessLookupError, PermissionError):
                 pass
-        self.send_signal(signal.SIGKILL)  # it may have left its group, or not lead it yet
+        return self.send_signal(signal.SIGKILL)  # it may have left its group, or not lead it yet
 
-    def reap(self) -> int | None:
-        """Collect the exit status of a process that is dead, and close the pidfd.
+    def reap(self) -> bool:
+        """Collect the exit status of a process that is dead, if it can be had yet.
+
+        It cannot while a tracer has not looked at it.
 
         Returns:
-            The exit status, or minus the signal's number; ``None`` if a foreign
-            ``waitpid(-1)`` took it.
+            Whether the process is done with; then ``returncode`` is its exit status, or minus
+            the signal's number, or ``None`` if a foreign ``waitpid(-1)`` took it.
         """
         try:
-            result = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
+            result = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOHANG)
         except ChildProcessError:
-            result = None
-        finally:
-            self.close()
-        if result is not None:
-            exited = result.si_code == os.CLD_EXITED
-            self.returncode = result.si_status if exited else -result.si_status
-        return self.returncode
+            return True
+        if result is None:
+            return False
+        exited = result.si_code == os.CLD_EXITED
+        self.returncode = result.si_status if exited else -result.si_status
+        return True
 
     def close(self) -> None:
         """Close the pidfd; the process lives on if it still does."""

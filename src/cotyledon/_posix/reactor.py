@@ -20,20 +20,23 @@ from cotyledon._posix.guard import Guard
 from cotyledon._posix.launch import Launcher
 from cotyledon._posix.processes import Process
 from cotyledon._posix.signals import FORKS, Catcher, Wakeup
-from cotyledon._say import say
 
 SECOND = 1_000_000_000
 GUARD_PAUSE = SECOND
+REAP_PAUSE = SECOND // 200
+"""How long to leave a dead process alone whose status cannot be had yet."""
+
+
+LAST = 2 * SECOND
+"""How long killed processes may take to vanish when supervision has failed."""
 
 
 class Child:
     """A worker's process, its channel, and its place in the guard's table."""
 
-    __slots__ = ("channel", "grace", "key", "name", "place", "process", "service")
+    __slots__ = ("channel", "grace", "key", "name", "place", "process", "service", "unsent")
 
-    def __init__(
-        self, spawn: Spawn, process: Process, channel_fd: int, place: int
-    ) -> None:
+    def __init__(self, spawn: Spawn, process: Process, channel_fd: int, place: int) -> None:
         self.key = spawn.worker
         self.service = spawn.service
         self.grace = spawn.grace  # the manager's
@@ -41,6 +44,7 @@ class Child:
         self.channel = channel_fd
         self.place = place
         self.name: str | None = None
+        self.unsent: channel.Message | None = None  # until the channel has room again
 
 
 class Reactor:
@@ -51,18 +55,27 @@ class Reactor:
         catcher: takes in the signals that have done so.
         guard: started here, and started again when it dies.
         assign: makes a worker's assignment from the core's effect.
+        say: logs a line.
     """
 
     def __init__(
-        self, wakeup: Wakeup, catcher: Catcher, guard: Guard, assign: Callable[[Spawn], Any]
+        self,
+        wakeup: Wakeup,
+        catcher: Catcher,
+        guard: Guard,
+        assign: Callable[[Spawn], Any],
+        say: Callable[..., None],
     ) -> None:
         self.children: dict[int, Child] = {}
         self.launcher: Launcher | None = None
         self._wakeup = wakeup
         self._catcher = catcher
         self._guard = guard
+        self._say = say
         self._guard_fd = -1
         self._guard_due: int | None = None  # when to start it again
+        self._unreaped: list[Child] = []  # dead, and their status cannot be had yet
+        self._reap_due: int | None = None
         self._assign = assign
         self._by_fd: dict[int, Child] = {}
         self._epoll = select.epoll()
@@ -79,29 +92,35 @@ class Reactor:
 
     def wait(self, until: int | None) -> list[Event]:
         """Wait for something to happen, at most until an instant; return what happened."""
-        if self._guard_due is not None and (until is None or self._guard_due < until):
-            until = self._guard_due
+        for due in (self._guard_due, self._reap_due):
+            if due is not None and (until is None or due < until):
+                until = due
         if until is None:
             timeout = None
         else:
             # Rounded up to what epoll can tell apart, or it would wake up too early.
             timeout = max(0, until - time.monotonic_ns() + 999_999) // 1_000_000 / 1000
         events: list[Event] = []
-        exited: list[Child] = []
-        for fd, _ in self._epoll.poll(timeout):
+        exited = self._unreaped
+        self._unreaped = []
+        for fd, what in self._epoll.poll(timeout):
             child = self._by_fd.get(fd)
             if child is not None:
                 if fd == child.process.pidfd:
+                    self._forget(fd)
                     exited.append(child)
                 else:
+                    if what & select.EPOLLOUT:
+                        self._send_again(child)
                     self._listen(child, events)
             elif fd == self._wakeup.fd:
                 self._catcher.drain()
             elif fd == self._guard_fd:
                 self._guard_lost()
+        self._reap_due = None
         for child in exited:
             self._listen(child, events)
-            events.append(Exited(child.key, self._bury(child)))
+            self._bury(child, events)
         if self._guard_due is not None and time.monotonic_ns() >= self._guard_due:
             self._start_guard()
         return events
@@ -141,14 +160,18 @@ class Reactor:
         del self._by_fd[fd]
         self._epoll.unregister(fd)
 
-    def _bury(self, child: Child) -> int | None:
-        child.process.kill_group()
+    def _bury(self, child: Child, events: list[Event]) -> None:
+        process = child.process
+        process.kill_group()
+        if not process.reap():
+            self._unreaped.append(child)
+            self._reap_due = time.monotonic_ns() + REAP_PAUSE
+            return
         self._hang_up(child)
-        self._forget(child.process.pidfd)
-        status = child.process.reap()
+        process.close()
         self._guard.table.release(child.place)
         del self.children[child.key]
-        return status
+        events.append(Exited(child.key, process.returncode))
 
     # Effects
 
@@ -163,8 +186,8 @@ class Reactor:
                 self._send(worker, channel.ReloadMessage(generation))
             case Kill(worker):
                 child = self.children.get(worker)
-                if child is not None:
-                    child.process.kill_group()
+                if child is not None and not child.process.kill_group():
+                    self._say(CRITICAL, "process %d: not allowed to kill it", child.process.pid)
             case _:
                 pass
         return None
@@ -180,7 +203,9 @@ class Reactor:
         except Exception as error:
             if place >= 0:
                 self._guard.table.release(place)
-            say(ERROR, "cannot start a worker: %s", error, exc_info=not isinstance(error, OSError))
+            self._say(
+                ERROR, "cannot start a worker: %s", error, exc_info=not isinstance(error, OSError)
+            )
             return SpawnFailed(spawn.worker)
         self._guard.table.enter(place, process.pid, spawn.grace)
         child = Child(spawn, process, ours, place)
@@ -192,8 +217,16 @@ class Reactor:
 
     def _send(self, worker: int, message: channel.Message) -> None:
         child = self.children.get(worker)
-        if child is not None and child.channel >= 0:
-            channel.send(child.channel, message)
+        if child is None or child.channel < 0 or channel.send(child.channel, message):
+            return
+        # It reads nothing at the moment. Of what it has missed, only the last counts.
+        child.unsent = message
+        self._epoll.modify(child.channel, select.EPOLLIN | select.EPOLLOUT)
+
+    def _send_again(self, child: Child) -> None:
+        if child.unsent is not None and channel.send(child.channel, child.unsent):
+            child.unsent = None
+            self._epoll.modify(child.channel, select.EPOLLIN)
 
     # The guard
 
@@ -203,11 +236,11 @@ class Reactor:
             self._guard_fd = self._guard.start()
             self._epoll.register(self._guard_fd, select.EPOLLIN)
         except OSError as error:
-            say(ERROR, "cannot start the guard process, trying again: %s", error)
+            self._say(ERROR, "cannot start the guard process, trying again: %s", error)
             self._guard_due = time.monotonic_ns() + GUARD_PAUSE
 
     def _guard_lost(self) -> None:
-        say(ERROR, "the guard process has died and is started again")
+        self._say(ERROR, "the guard process has died and is started again")
         self._epoll.unregister(self._guard_fd)
         self._guard_fd = -1
         self._guard.lost()
@@ -215,20 +248,31 @@ class Reactor:
 
     # The end
 
-    def abandon(self) -> None:
-        """Kill what is left, without asking the core: supervision itself has failed."""
-        for child in list(self.children.values()):
-            try:
+    def abandon(self, grace: int) -> None:
+        """End what is left without asking the core: supervision itself has failed.
+
+        Another signal ends the waiting.
+
+        Args:
+            grace: nanoseconds that the workers have to end gracefully.
+        """
+        self._catcher.caught.clear()
+        for worker in list(self.children):
+            self._send(worker, channel.StopMessage())
+        for patience in (grace, LAST):
+            deadline = time.monotonic_ns() + patience
+            while self.children and time.monotonic_ns() < deadline and not self._catcher.caught:
+                self.wait(deadline)
+            for child in list(self.children.values()):
                 child.process.kill_group()
-                self._bury(child)
-            except Exception as error:
-                say(CRITICAL, "cannot clear away process %d: %s", child.process.pid, error)
 
     def close(self) -> None:
         """Let go of everything. Processes that would not die are left to the kernel."""
         FORKS.fds = tuple
         for child in list(self.children.values()):
-            say(CRITICAL, "process %d cannot be killed and is left behind", child.process.pid)
+            self._say(
+                CRITICAL, "process %d cannot be killed and is left behind", child.process.pid
+            )
             self._hang_up(child)
             child.process.close()
         self.children.clear()

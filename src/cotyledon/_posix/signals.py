@@ -27,6 +27,11 @@ OURS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM)
 _AROUND_FORK = (*OURS, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
 
 
+HANDLED = 0xFF
+"""Written by our Python handler after the number that the C handler has written: it tells the
+guard, which looks at the unread bytes, that the main thread is not stuck in C code."""
+
+
 class Wakeup:
     """A descriptor to poll, and the ways to make it readable: a signal, a thread, a hook."""
 
@@ -42,10 +47,10 @@ class Wakeup:
         """Both descriptors."""
         return self.fd, self._writer
 
-    def wake(self) -> None:
+    def wake(self, mark: int = 0) -> None:
         """Make the descriptor readable; callable from any thread and any signal handler."""
         try:
-            os.write(self._writer, b"\0")
+            os.write(self._writer, bytes((mark,)))
         except OSError:  # full: it is readable then; closed: nobody waits any more
             pass
 
@@ -109,7 +114,10 @@ class Catcher:
     def drain(self) -> None:
         """Take in what has woken the loop."""
         for signum in self._wakeup.drain():
-            if signum in OURS and signal.getsignal(signum) != self._handle:
+            # A program that handles SIGALRM itself has set an alarm of its own.
+            if signum not in OURS or signum == signal.SIGALRM:
+                continue
+            if signal.getsignal(signum) != self._handle:
                 self.caught.append(signum)
 
     def claim(self) -> None:
@@ -123,7 +131,7 @@ class Catcher:
             os.kill(os.getpid(), signum)
             return
         self.caught.append(signum)
-        self._wakeup.wake()
+        self._wakeup.wake(HANDLED)
         self._immediately(signum)
         if signum in self._also:
             self._also[signum](signum, frame)
@@ -185,7 +193,12 @@ class EarlyCatcher:
             os.kill(os.getpid(), signum)
 
     def finish(self) -> dict[int, Callable[[int, FrameType | None], Any]]:
-        """Stop catching; return the handlers that the program has installed meanwhile."""
+        """Stop catching; return the handlers that the program has installed meanwhile.
+
+        Our signals stay blocked until :meth:`Catcher.install`, so that none finds the default
+        action in between.
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, OURS)
         installed = {}
         for signum, found in self._found.items():
             current = signal.getsignal(signum)

@@ -19,7 +19,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from logging import CRITICAL, ERROR
+from logging import CRITICAL, ERROR, WARNING
 from typing import Any, NamedTuple, NoReturn
 
 from cotyledon._core.grace import bounded
@@ -140,9 +140,7 @@ class Runtime:
         job = self._assignment
         service = job.service(job.worker_id, *job.args, **job.kwargs)
         if not all(callable(getattr(service, m, None)) for m in ("run", "terminate", "reload")):
-            raise TypeError(
-                f"{job.service!r} must return a cotyledon.Service, not: {service!r}"
-            )
+            raise TypeError(f"{job.service!r} must return a cotyledon.Service, not: {service!r}")
         service.worker_id = job.worker_id
         self._service = service
         self._name = str(getattr(service, "name", None) or type(service).__name__)
@@ -197,6 +195,13 @@ class Runtime:
         """Do what the master says; return whether it is still there."""
         messages = channel.receive(self._channel)
         if messages is None:
+            say(
+                WARNING,
+                "%s worker(%s): lost the channel to the master: it has died, or the service has "
+                "closed a descriptor that is not its own",
+                self._name,
+                self._assignment.worker_id,
+            )
             self._terminate()
             return False
         for message in messages:

@@ -5,7 +5,8 @@ effects, and keeps books of its own. So it judges a simulated run and a recorded
 Never looks into the core, and never uses the core's arithmetic.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 from cotyledon._core import effects as fx
 from cotyledon._core import events as ev
@@ -24,8 +25,17 @@ class Violation(AssertionError):
 
 class _Worker:
     __slots__ = (
-        "deaf_to", "generation", "grace", "killed", "limit", "ready_at", "reloads", "service", "slot",
-        "spawned_at", "told_at",
+        "deaf_to",
+        "generation",
+        "grace",
+        "killed",
+        "limit",
+        "ready_at",
+        "reloads",
+        "service",
+        "slot",
+        "spawned_at",
+        "told_at",
     )
 
     def __init__(self, service: "_Service", slot: int, now: int) -> None:
@@ -44,8 +54,17 @@ class _Worker:
 
 class _Service:
     __slots__ = (
-        "allowed", "deaths", "finished", "generation", "grace", "key", "policy", "reloads",
-        "slots", "started", "wanted",
+        "allowed",
+        "deaths",
+        "finished",
+        "generation",
+        "grace",
+        "key",
+        "policy",
+        "reloads",
+        "slots",
+        "started",
+        "wanted",
     )
 
     def __init__(self, added: ev.ServiceAdded) -> None:
@@ -370,7 +389,7 @@ class Referee:
             raise Violation(f"the exit status is {effect.status}")
         self.exit = effect.status
 
-    _EFFECTS = {
+    _EFFECTS: ClassVar[dict[type, Callable[[Any, int, Any], None]]] = {
         fx.Spawn: _spawn,
         fx.Terminate: _terminate,
         fx.Reload: _reload,
@@ -418,10 +437,10 @@ class Referee:
 
     def _check_unbuilt(self) -> None:
         for worker in self.workers.values():
+            ending = worker.told_at is not None or worker.killed
             behind = worker.generation < worker.service.generation
-            if behind and worker.reloads is False and worker.ready_at is None:
-                if worker.told_at is None and not worker.killed:
-                    raise Violation("a worker that is being built is left with an old generation")
+            if behind and worker.reloads is False and worker.ready_at is None and not ending:
+                raise Violation("a worker that is being built is left with an old generation")
 
     @property
     def settled(self) -> bool:

@@ -86,12 +86,8 @@ class Simulation:
         self.exit_status: int | None = None
         self._grace = round(grace * SECOND)
         interval = round(spawn_interval * SECOND)
-        self.core = core(
-            grace=self._grace, spawn_interval=interval, chance=self.random.random
-        )
-        self.referee = Referee(
-            grace=self._grace, spawn_interval=interval, punctual=SECOND // 2
-        )
+        self.core = core(grace=self._grace, spawn_interval=interval, chance=self.random.random)
+        self.referee = Referee(grace=self._grace, spawn_interval=interval, punctual=SECOND // 2)
         self._behaviours: dict[int, Behaviour] = {}
         self._processes: dict[int, _Process] = {}
         self._slots: dict[int, tuple[int, int]] = {}
