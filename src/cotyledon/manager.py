@@ -60,6 +60,15 @@ def _nanoseconds(name: str, value: Any) -> int:
     return round(value * SECOND)
 
 
+def _check_context(context: Any) -> Any:
+    if context is not None and not callable(getattr(context, "get_start_method", None)):
+        raise TypeError(
+            "'mp_context' must be a multiprocessing context, as multiprocessing.get_context() "
+            f"returns it, not: {context!r}"
+        )
+    return context
+
+
 def _check_workers(workers: Any, least: int) -> int:
     if not isinstance(workers, int) or workers < least:
         raise ValueError(
@@ -104,7 +113,7 @@ class ServiceManager:
         grace = _nanoseconds("graceful_shutdown_timeout", graceful_shutdown_timeout)
         self._graceful_shutdown_timeout = graceful_shutdown_timeout
         self._freeze_heap = freeze_heap
-        self._mp_context = mp_context
+        self._mp_context = _check_context(mp_context)
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._specs: dict[int, _Spec] = {}
@@ -237,7 +246,7 @@ class ServiceManager:
     def mp_context(self, context: Any) -> None:
         if self._state != "idle":
             raise RuntimeError("'mp_context' cannot be changed after run() has begun")
-        self._mp_context = context
+        self._mp_context = _check_context(context)
 
     @property
     def graceful_shutdown_timeout(self) -> float:

@@ -51,11 +51,11 @@ class _Frozen:
         return type(self), tuple(self._fields().values())
 
 
-def _seconds(owner: str, name: str, value: Any, *, least: float = 0.0) -> float:
+def _number(name: str, value: Any, unit: str = "", *, least: float = 0.0) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{owner}: {name!r} must be a number of seconds, not: {value!r}")
+        raise TypeError(f"Backoff: {name!r} must be a number{unit}, not: {value!r}")
     if not math.isfinite(value) or value < least:
-        raise ValueError(f"{owner}: {name!r} must be at least {least:g} s, not: {value!r}")
+        raise ValueError(f"Backoff: {name!r} must be a number{unit} >= {least:g}, not: {value!r}")
     return float(value)
 
 
@@ -95,11 +95,11 @@ class Backoff(_Frozen):
         forgive: float = 30.0,
     ) -> None:
         self._set(
-            initial=_seconds("Backoff", "initial", initial),
-            factor=_seconds("Backoff", "factor", factor, least=1.0),
-            cap=_seconds("Backoff", "cap", cap),
-            jitter=_seconds("Backoff", "jitter", jitter),
-            forgive=_seconds("Backoff", "forgive", forgive, least=0.001),
+            initial=_number("initial", initial, " of seconds"),
+            factor=_number("factor", factor, least=1.0),
+            cap=_number("cap", cap, " of seconds"),
+            jitter=_number("jitter", jitter),
+            forgive=_number("forgive", forgive, " of seconds", least=0.001),
         )
         if self.jitter > 1:
             raise ValueError(f"Backoff: 'jitter' must be from 0 to 1, not: {jitter!r}")
