@@ -1,12 +1,9 @@
 """The façade: ``ServiceManager``.
 
-Responsible for the public API, for checking what it is given at the call, and for wiring the
-core, the reactor and the loop together when :meth:`ServiceManager.run` is called. Never decides,
-never touches the kernel.
+Responsible for the public API and for checking what it is given at the call. Never decides, never
+touches the kernel: between ``run()`` and its end, the master does.
 """
 
-import atexit
-import gc
 import itertools
 import math
 import os
@@ -17,26 +14,23 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from logging import CRITICAL, WARNING
+from logging import WARNING
 from typing import Any, ClassVar, NamedTuple
 
 from cotyledon import _snapshot
 from cotyledon._core.effects import Spawn
 from cotyledon._core.events import GraceChanged, ScaleRequested, ServiceAdded
 from cotyledon._core.machine import Core
-from cotyledon._loop import Hooks, Inbox, Loop
-from cotyledon._posix.guard import Guard
-from cotyledon._posix.launch import ContextLauncher, ForkLauncher, Launcher, check_pickles
-from cotyledon._posix.limits import Descriptors
-from cotyledon._posix.reactor import Reactor
-from cotyledon._posix.signals import Catcher, EarlyCatcher, Wakeup, ignore_for_good
+from cotyledon._loop import Hooks, Inbox
+from cotyledon._master import Master
+from cotyledon._posix.launch import check_pickles
+from cotyledon._posix.signals import EarlyCatcher
 from cotyledon._say import say
-from cotyledon._titles import program, set_title
+from cotyledon._titles import program
 from cotyledon._worker import runtime
 from cotyledon.policy import Policy
 from cotyledon.service import Service
 from cotyledon.status import ManagerStatus
-from cotyledon.systemd import Notifier
 from cotyledon.types import ServiceId, WorkerId
 
 SECOND = 1_000_000_000
@@ -121,8 +115,7 @@ class ServiceManager:
         self._hooks = Hooks()
         self._inbox = Inbox()
         self._core = Core(grace=grace, spawn_interval=interval, chance=random.random)
-        self._wakeup: Wakeup | None = None
-        self._reactor: Reactor | None = None
+        self._master: Master | None = None  # while it runs
         self._state = "idle"
         self._early = EarlyCatcher()
         ServiceManager._process_runner_already_created = True
@@ -270,6 +263,7 @@ class ServiceManager:
         with self._lock:
             if self._state == "idle":
                 self._record_requests()
+            master = self._master
             state = "stopping" if self._state == "running" and self._core.stopping else self._state
             return _snapshot.take(
                 self._core,
@@ -277,7 +271,7 @@ class ServiceManager:
                 self._pid,
                 state,
                 {key: (spec.id, spec.name) for key, spec in list(self._specs.items())},
-                dict(self._reactor.children) if self._reactor is not None else {},
+                {} if master is None else dict(master.children),
             )
 
     # The run
@@ -327,9 +321,9 @@ class ServiceManager:
         self._wake()
 
     def _wake(self) -> None:
-        wakeup = self._wakeup
-        if wakeup is not None and os.getpid() == self._pid:
-            wakeup.wake()
+        master = self._master
+        if master is not None and os.getpid() == self._pid:
+            master.wake()
 
     def _record_requests(self) -> None:
         """Take in what was asked for before run(), without acting on it."""
@@ -355,71 +349,25 @@ class ServiceManager:
         check_pickles(context, parts)
 
     def _supervise(self) -> int:
-        self._warn_of_threads()
-        _open_standard_descriptors()
-        set_title(f"{program()}: master process [{' '.join(sys.argv)}]")
         with self._lock:
             self._record_requests()
-        loop = Loop(
+        master = Master(
             self._core,
             self._lock,
             self._inbox,
             self._hooks,
-            lambda service: self._specs[service].name,
-            lambda service: self._specs[service].id,
-            Notifier(),
+            self._early,
+            name=lambda service: self._specs[service].name,
+            public_id=lambda service: self._specs[service].id,
+            assign=self._assignment,
+            context=self._mp_context,
+            freeze_heap=self._freeze_heap,
         )
-        if self._freeze_heap:
-            gc.collect()
-            gc.freeze()
-        atexit.register(ignore_for_good)
-        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
-            # The kernel would throw the exit statuses away.
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        wakeup = Wakeup()
-        loop.guard = guard = Guard(wakeup.fd, lambda: set_title(f"{program()}: guard"))
-        guard.table.grace = self._core.grace
-        also = self._early.finish()
-        loop.catcher = catcher = Catcher(wakeup, loop.react, also)
-        catcher.caught.extend(self._early.caught)
-        catcher.install()
-        limits = Descriptors()
-        limits.raise_limit()
-        loop.reactor = reactor = Reactor(wakeup, catcher, guard, self._assignment, loop.note)
-        reactor.launcher = self._launcher(guard, limits)
-        self._reactor = reactor
-        self._wakeup = wakeup
+        self._master = master
         try:
-            status = loop.run()
-        except BaseException:
-            if os.getpid() == self._pid:
-                say(CRITICAL, "supervision has failed, everything is stopped", exc_info=True)
-                if self._core.grace:
-                    guard.promise(time.monotonic_ns() + self._core.grace)
-                reactor.abandon(self._core.grace)
-                self._let_go(reactor, catcher, wakeup, limits)
-            raise
-        self._let_go(reactor, catcher, wakeup, limits)
-        return status
-
-    def _let_go(
-        self, reactor: Reactor, catcher: Catcher, wakeup: Wakeup, limits: Descriptors
-    ) -> None:
-        self._wakeup = None
-        with self._lock:
-            self._reactor = None
-            reactor.close()
-        catcher.retire()
-        wakeup.close()
-        limits.restore()
-        if self._freeze_heap:
-            gc.unfreeze()
-
-    def _launcher(self, guard: Guard, limits: Descriptors) -> Launcher:
-        context = self._mp_context
-        if context is None or context.get_start_method() == "fork":
-            return ForkLauncher(runtime.main_forked, guard.table, limits)
-        return ContextLauncher(context, runtime.main_spawned, guard.table)
+            return master.run()
+        finally:
+            self._master = None
 
     def _assignment(self, spawn: Spawn) -> runtime.Assignment:
         spec = self._specs[spawn.service]
@@ -434,23 +382,6 @@ class ServiceManager:
             spawn.grace,
             tuple(self._hooks.on_new_worker),
         )
-
-    def _warn_of_threads(self) -> None:
-        others = [t.name for t in threading.enumerate() if t is not threading.current_thread()]
-        if others:
-            say(
-                WARNING,
-                "the program has started threads before run() (%s): a lock that one of them "
-                "holds during a fork stays locked in the worker",
-                ", ".join(others),
-            )
-
-
-def _open_standard_descriptors() -> None:
-    """Make sure that 0, 1 and 2 are open, or ours would get their numbers."""
-    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
-        os.set_inheritable(fd, True)
-    os.close(fd)
 
 
 def _name_of(service: Callable[..., Any]) -> str:

@@ -14,6 +14,9 @@ The rules, in the order in which a step applies them:
    meanwhile has to wait for a long row of forks.
 6. *Conclude.* A stop with no worker left is an exit; a start with every worker ready is news.
 
+It is one file and one class, longer than the others, on purpose: the rules above are read
+together or not at all.
+
 A step leaves nothing to do at the same instant: a second one returns no effect, and
 :meth:`Core.next_deadline` is later than ``now``. Deadlines are fields of slots and workers; the
 heap holds hints to them, and a hint that does not match its field is dropped.

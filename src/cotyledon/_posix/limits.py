@@ -1,9 +1,10 @@
-"""The limit of open descriptors.
+"""Descriptors: how many there may be, and the three that must be there.
 
 Responsible for letting the master hold two descriptors per worker, and for giving workers back
 the limit that the program started with. Never changes the hard limit.
 """
 
+import os
 import resource
 
 ENOUGH = 1 << 17
@@ -34,3 +35,10 @@ class Descriptors:
                 resource.setrlimit(resource.RLIMIT_NOFILE, self._before)
             except (OSError, ValueError):
                 pass
+
+
+def open_standard_descriptors() -> None:
+    """Make sure that 0, 1 and 2 are open, or ours would get their numbers."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from cotyledon._core import effects as fx
 from cotyledon._core import events as ev
 from cotyledon._core.effects import Reason
-from cotyledon.policy import Policy
+from cotyledon.testing._books import ServiceBook, WorkerBook
 
 SECOND = 1_000_000_000
 BURST = 8
@@ -21,77 +21,6 @@ GIVEN_UP_AFTER = 5 * SECOND
 
 class Violation(AssertionError):
     """The core has broken one of its promises."""
-
-
-class _Worker:
-    __slots__ = (
-        "deaf_to",
-        "generation",
-        "grace",
-        "killed",
-        "limit",
-        "ready_at",
-        "reloads",
-        "service",
-        "slot",
-        "spawned_at",
-        "told_at",
-    )
-
-    def __init__(self, service: "_Service", slot: int, now: int) -> None:
-        self.service = service
-        self.slot = slot
-        self.spawned_at = now
-        self.generation = service.generation
-        self.grace = service.grace
-        self.reloads = service.reloads
-        self.ready_at: int | None = None
-        self.told_at: int | None = None  # when it was told to stop
-        self.limit = 0  # its graceful timeout when it was told
-        self.killed = False
-        self.deaf_to = 0  # the last generation it was told of
-
-
-class _Service:
-    __slots__ = (
-        "allowed",
-        "deaths",
-        "finished",
-        "generation",
-        "grace",
-        "key",
-        "policy",
-        "reloads",
-        "slots",
-        "started",
-        "wanted",
-    )
-
-    def __init__(self, added: ev.ServiceAdded) -> None:
-        self.key = added.service
-        self.wanted = added.wanted
-        self.grace = added.grace
-        self.reloads = added.reloads
-        self.policy: Policy = added.policy
-        self.generation = 0
-        self.slots: dict[int, _Worker] = {}
-        self.deaths: dict[int, list[tuple[int, int]]] = {}  # slot -> (died at, lived) in a row
-        self.started: set[int] = set()
-        self.finished = 0  # the generation whose rollout was called finished
-        self.allowed = self._allowed()
-
-    def _allowed(self) -> int:
-        """How many may be unavailable, worked out anew."""
-        limit = self.policy.rollout.max_unavailable
-        if isinstance(limit, int):
-            return limit
-        return max(1, self.wanted * int(limit.rstrip("%")) // 100)
-
-    def ready(self) -> int:
-        return sum(
-            w.ready_at is not None and w.told_at is None and not w.killed
-            for w in self.slots.values()
-        )
 
 
 class Referee:
@@ -107,8 +36,8 @@ class Referee:
         self.grace = grace
         self.spawn_interval = spawn_interval
         self.punctual = punctual
-        self.services: dict[int, _Service] = {}
-        self.workers: dict[int, _Worker] = {}  # alive as far as the core has been told
+        self.services: dict[int, ServiceBook] = {}
+        self.workers: dict[int, WorkerBook] = {}  # alive as far as the core has been told
         self.gone: set[int] = set()
         self.just_ready: set[int] = set()  # in this step
         self.asked_at: int | None = None  # the stop
@@ -150,11 +79,11 @@ class Referee:
     ) -> None:
         match event:
             case ev.ServiceAdded():
-                self.services[event.service] = _Service(event)
+                self.services[event.service] = ServiceBook(event)
             case ev.ScaleRequested(key, wanted):
                 service = self.services[key]
                 service.wanted = wanted
-                service.allowed = service._allowed()
+                service.allowed = service.limit()
                 self._forgive(service)
             case ev.ReloadRequested():
                 for service in self.services.values():
@@ -189,7 +118,7 @@ class Referee:
                     self.gone.add(key)
                     self._died(worker, key, now)
 
-    def _forgive(self, service: _Service) -> None:
+    def _forgive(self, service: ServiceBook) -> None:
         service.deaths.clear()
         for slot in list(self.forbidden_before):
             if slot[0] == service.key:
@@ -201,7 +130,7 @@ class Referee:
         if within and (self.stop_at is None or now + within < self.stop_at):
             self.stop_at = now + within
 
-    def _died(self, worker: _Worker, key: int, now: int) -> None:
+    def _died(self, worker: WorkerBook, key: int, now: int) -> None:
         service = worker.service
         del service.slots[worker.slot]
         if self.stop_at is not None and now >= self.stop_at:
@@ -230,7 +159,7 @@ class Referee:
 
     # Effects: what it has answered
 
-    def _known(self, key: int, what: str) -> _Worker:
+    def _known(self, key: int, what: str) -> WorkerBook:
         worker = self.workers.get(key)
         if worker is None:
             state = "gone" if key in self.gone else "unknown"
@@ -267,7 +196,7 @@ class Referee:
         if first != (effect.reason is Reason.WANTED):
             raise Violation(f"a spawn has the reason {effect.reason}")
         service.started.add(effect.worker_id)
-        worker = _Worker(service, effect.worker_id, now)
+        worker = WorkerBook(service, effect.worker_id, now)
         service.slots[effect.worker_id] = worker
         self.workers[effect.worker] = worker
 
@@ -319,7 +248,7 @@ class Referee:
         if due is None or now < due:
             raise Violation(f"worker {effect.worker} was killed before its deadline")
 
-    def _due(self, worker: _Worker) -> int | None:
+    def _due(self, worker: WorkerBook) -> int | None:
         """When a worker that was told to stop may be killed."""
         assert worker.told_at is not None
         bounds = [self.stop_at] if self.stop_at is not None else []

@@ -1,0 +1,141 @@
+"""A running master: the parts, put together.
+
+Responsible for the order in which the parts of the master are made and taken away, and for what
+happens when supervision itself fails. Never decides, never waits.
+"""
+
+import atexit
+import gc
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from logging import CRITICAL, WARNING
+from typing import Any
+
+from cotyledon._core.effects import Spawn
+from cotyledon._core.machine import Core
+from cotyledon._loop import Hooks, Inbox, Loop
+from cotyledon._posix.guard import Guard
+from cotyledon._posix.launch import ContextLauncher, ForkLauncher
+from cotyledon._posix.limits import Descriptors, open_standard_descriptors
+from cotyledon._posix.reactor import Child, Reactor
+from cotyledon._posix.signals import Catcher, EarlyCatcher, Wakeup, ignore_for_good
+from cotyledon._say import say
+from cotyledon._titles import program, set_title
+from cotyledon._worker import runtime
+from cotyledon.systemd import Notifier
+
+
+class Master:
+    """The parts of a manager that exist while it runs.
+
+    Args:
+        core: decides.
+        lock: held while the core changes.
+        inbox: requests to the loop.
+        hooks: the program's.
+        early: what has caught signals so far.
+        name: tells the name of a service's number.
+        public_id: tells its public id.
+        assign: makes a worker's assignment.
+        context: the ``multiprocessing`` context (``None``: fork).
+        freeze_heap: keep the heap shared with the workers.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        lock: Any,
+        inbox: Inbox,
+        hooks: Hooks,
+        early: EarlyCatcher,
+        *,
+        name: Callable[[int], str],
+        public_id: Callable[[int], Any],
+        assign: Callable[[Spawn], Any],
+        context: Any,
+        freeze_heap: bool,
+    ) -> None:
+        self._core = core
+        self._lock = lock
+        self._pid = os.getpid()
+        self._frozen = freeze_heap
+        _warn_of_threads()
+        open_standard_descriptors()
+        set_title(f"{program()}: master process [{' '.join(sys.argv)}]")
+        if freeze_heap:
+            gc.collect()
+            gc.freeze()
+        atexit.register(ignore_for_good)
+        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+            # The kernel would throw the exit statuses away.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self._limits = Descriptors()
+        self._limits.raise_limit()
+        self._wakeup = Wakeup()
+        self._guard = Guard(self._wakeup.fd, lambda: set_title(f"{program()}: guard"))
+        self._guard.table.grace = core.grace
+        self._loop = Loop(core, lock, inbox, hooks, name, public_id, Notifier())
+        self._catcher = Catcher(self._wakeup, self._loop.react, early.finish())
+        self._catcher.caught.extend(early.caught)
+        self._loop.catcher = self._catcher
+        self._loop.guard = self._guard
+        self._catcher.install()
+        self._reactor = Reactor(self._wakeup, self._catcher, self._guard, assign, self._loop.note)
+        self._loop.reactor = self._reactor
+        if context is None or context.get_start_method() == "fork":
+            self._reactor.launcher = ForkLauncher(
+                runtime.main_forked, self._guard.table, self._limits
+            )
+        else:
+            self._reactor.launcher = ContextLauncher(
+                context, runtime.main_spawned, self._guard.table
+            )
+
+    @property
+    def children(self) -> Mapping[int, Child]:
+        """The processes, by the number of the worker."""
+        return self._reactor.children
+
+    def wake(self) -> None:
+        """Have the loop look at its inbox."""
+        self._wakeup.wake()
+
+    def run(self) -> int:
+        """Supervise until the end; return the exit status."""
+        try:
+            status = self._loop.run()
+        except BaseException:
+            # In another process, a hook has forked and its child is on its way out.
+            if os.getpid() == self._pid:
+                say(CRITICAL, "supervision has failed, everything is stopped", exc_info=True)
+                if self._core.grace:
+                    self._guard.promise(time.monotonic_ns() + self._core.grace)
+                self._reactor.abandon(self._core.grace)
+                self._close()
+            raise
+        self._close()
+        return status
+
+    def _close(self) -> None:
+        with self._lock:
+            self._reactor.close()
+        self._catcher.retire()
+        self._wakeup.close()
+        self._limits.restore()
+        if self._frozen:
+            gc.unfreeze()
+
+
+def _warn_of_threads() -> None:
+    others = [t.name for t in threading.enumerate() if t is not threading.current_thread()]
+    if others:
+        say(
+            WARNING,
+            "the program has started threads before run() (%s): a lock that one of them "
+            "holds during a fork stays locked in the worker",
+            ", ".join(others),
+        )
