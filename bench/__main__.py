@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench import report
 from bench.figures import NAMES, Book
-from bench.run import TimedOut, adopt_orphans
+from bench.run import TimedOut, prepare
 from bench.sessions import Session, sessions
 from bench.subjects import Subject, subjects
 
@@ -24,7 +24,7 @@ def main() -> int:
         for session in sessions(options.quick)
         if not options.only or set(options.only) & set(session.figures)
     ]
-    adopt_orphans()
+    prepare()
     book = Book()
     _measure(chosen, everyone, book, options.quick)
     rows = report.rows(book)

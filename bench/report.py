@@ -48,9 +48,9 @@ class Row(NamedTuple):
             wrong.append(f"> {_value(figure.most, figure.unit)}")
         if figure.floor is not None and self.of_floor is not None and self.of_floor > figure.floor:
             wrong.append("floor")
-        if figure.reference is not None and self.of_ours is not None:
-            if self.of_ours < figure.reference:
-                wrong.append("2.2.0")
+        of_ours = self.of_ours
+        if figure.reference is not None and of_ours is not None and of_ours < figure.reference:
+            wrong.append("2.2.0")
         if figure.growth is not None and self.growth is not None and self.growth > figure.growth:
             wrong.append(f"{self.growth:.2f} times that of 10 workers")
         return wrong
@@ -61,12 +61,12 @@ def rows(book: Book) -> list[Row]:
     found = []
     for figure in FIGURES:
         if (figure.name, figure.workers) in book.samples:
-            medians = [
+            floor, ours, reference = (
                 book.median(figure.name, figure.workers, subject)
                 for subject in ("floor", "ours", "reference")
-            ]
+            )
             own = book.median(figure.name, 10, "ours") if figure.growth is not None else None
-            found.append(Row(figure, *medians, _ratio(medians[1], own)))
+            found.append(Row(figure, floor, ours, reference, _ratio(ours, own)))
     return found
 
 
@@ -86,8 +86,9 @@ def table(table_rows: list[Row]) -> str:
 def circumstances() -> str:
     """Return when and on what kind of machine this runs, without naming it."""
     kernel = ".".join(platform.release().split(".")[:2])
+    today = time.strftime("%Y-%m-%d", time.gmtime())
     return (
-        f"{time.strftime('%Y-%m-%d', time.gmtime())}, {os.cpu_count()} CPUs ({platform.machine()}), "
+        f"{today}, {os.cpu_count()} CPUs ({platform.machine()}), "
         f"Linux {kernel}, {platform.python_implementation()} {platform.python_version()}"
     )
 

@@ -43,8 +43,13 @@ class Report(NamedTuple):
     at: int  # nanoseconds, CLOCK_MONOTONIC
 
 
-def adopt_orphans() -> None:
-    """Become the parent of every process that a subject leaves behind."""
+def prepare() -> None:
+    """Become the parent of what a subject leaves behind; let it inherit nothing by accident."""
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        try:
+            os.set_inheritable(fd, fd < 3)
+        except OSError:  # that of the listing itself
+            pass
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 

@@ -6,7 +6,7 @@ happens to a worker, never touches the kernel itself.
 A turn::
 
     wait for facts -> take signals and requests -> core.step -> perform effects -> tell people
-    -> call the hooks of one event
+    -> call hooks, for a moment
 
 Hooks come last, with the core at rest, so what they ask for is a request for the next turn.
 """
@@ -44,6 +44,8 @@ from cotyledon._posix.signals import Catcher
 from cotyledon.systemd import Notifier
 
 SECOND = 1_000_000_000
+MOMENT = SECOND // 200
+"""How long a turn may go on with hooks that are waiting before it looks at the workers again."""
 
 
 class Job(NamedTuple):
@@ -202,15 +204,19 @@ class Loop:
         self._jobs.appendleft(Job("on_terminate", self._hooks.on_terminate, (), StopRequested()))
 
     def _work(self) -> None:
-        """Call the hooks of the next event, and pass on what follows from it."""
-        if not self._jobs:
-            return
-        job = self._jobs[0]  # it stays there meanwhile: see _stopping
-        self._foreign.call(job.kind, tuple(job.hooks), job.args)
+        """Call the hooks of the next events, for a moment, and pass on what follows from them."""
+        until = time.monotonic_ns() + MOMENT
+        while self._jobs:
+            self._do(self._jobs[0])
+            if self._soon or self.catcher.caught or time.monotonic_ns() >= until:
+                break
         self._foreign.tell()
+
+    def _do(self, job: Job) -> None:
+        # It stays at the head of the queue meanwhile: see _stopping.
+        self._foreign.call(job.kind, tuple(job.hooks), job.args)
         self.catcher.claim()  # a hook may have run something that took the wakeup over
-        if self._jobs and self._jobs[0] is job:
-            self._jobs.popleft()
+        self._jobs.popleft()
         match job.then:
             case None:
                 pass

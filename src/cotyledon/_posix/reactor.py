@@ -195,24 +195,26 @@ class Reactor:
     def _spawn(self, spawn: Spawn) -> SpawnFailed | None:
         assert self.launcher is not None
         place = -1
-        try:
-            place = self._guard.table.reserve()
-            process, ours = self.launcher.launch(
-                self._assign(spawn), self.fds(), place, spawn.grace
-            )
-        except Exception as error:
-            if place >= 0:
-                self._guard.table.release(place)
-            self._say(
-                ERROR, "cannot start a worker: %s", error, exc_info=not isinstance(error, OSError)
-            )
-            return SpawnFailed(spawn.worker)
-        self._guard.table.enter(place, process.pid, spawn.grace)
-        child = Child(spawn, process, ours, place)
-        self.children[spawn.worker] = child
-        for fd in (process.pidfd, ours):
-            self._by_fd[fd] = child
-            self._epoll.register(fd, select.EPOLLIN)
+        # No other thread forks before our table tells of the new descriptors.
+        with FORKS.lock:
+            try:
+                place = self._guard.table.reserve()
+                assignment = self._assign(spawn)
+                process, ours = self.launcher.launch(assignment, self.fds(), place, spawn.grace)
+            except Exception as error:
+                if place >= 0:
+                    self._guard.table.release(place)
+                expected = isinstance(error, OSError)
+                self._say(
+                    ERROR, "cannot start a worker: %s", error, exc_info=None if expected else error
+                )
+                return SpawnFailed(spawn.worker)
+            self._guard.table.enter(place, process.pid, spawn.grace)
+            child = Child(spawn, process, ours, place)
+            self.children[spawn.worker] = child
+            for fd in (process.pidfd, ours):
+                self._by_fd[fd] = child
+                self._epoll.register(fd, select.EPOLLIN)
         return None
 
     def _send(self, worker: int, message: channel.Message) -> None:
@@ -233,7 +235,8 @@ class Reactor:
     def _start_guard(self) -> None:
         self._guard_due = None
         try:
-            self._guard_fd = self._guard.start()
+            with FORKS.lock:
+                self._guard_fd = self._guard.start()
             self._epoll.register(self._guard_fd, select.EPOLLIN)
         except OSError as error:
             self._say(ERROR, "cannot start the guard process, trying again: %s", error)

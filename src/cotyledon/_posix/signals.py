@@ -214,6 +214,8 @@ class _Forks:
 
     def __init__(self) -> None:
         self.fds: Callable[[], Iterable[int]] = tuple  # ours in this process
+        # Held while descriptors of ours exist that ``fds`` does not tell yet, and during a fork.
+        self.lock = threading.RLock()
         self._registered = False
         self._thread = threading.local()  # of the fork under way: the mask, and whose it is
 
@@ -238,12 +240,15 @@ class _Forks:
             self._thread.ours = False
 
     def _before(self) -> None:
+        self.lock.acquire()
         self._thread.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _AROUND_FORK)
 
     def _in_parent(self) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, self._thread.mask)
+        self.lock.release()
 
     def _in_child(self) -> None:
+        self.lock = threading.RLock()  # the thread that holds the other one may not be here
         if getattr(self._thread, "ours", False):
             return
         signal.set_wakeup_fd(-1)
