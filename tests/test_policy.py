@@ -13,7 +13,11 @@ from cotyledon import Backoff, Policy, Rollout
         (lambda: Backoff(initial="1"), TypeError, "'initial' must be a number of seconds"),
         (lambda: Backoff(initial=True), TypeError, "'initial' must be a number of seconds"),
         (lambda: Backoff(initial=-1), ValueError, "'initial' must be a number of seconds >= 0"),
-        (lambda: Backoff(initial=float("nan")), ValueError, "'initial' must be a number of seconds >= 0"),
+        (
+            lambda: Backoff(initial=float("nan")),
+            ValueError,
+            "'initial' must be a number of seconds >= 0",
+        ),
         (lambda: Backoff(cap=float("inf")), ValueError, "'cap' must be a number of seconds >= 0"),
         (lambda: Backoff(factor=0.5), ValueError, "'factor' must be a number >= 1"),
         (lambda: Backoff(jitter=1.5), ValueError, "'jitter' must be from 0 to 1"),
