@@ -37,6 +37,11 @@ GLANCES = 10
 """How many looks must find the same signal unread before it counts as not handled."""
 CAPACITY = 1 << 15
 
+_NOT_IGNORED = {
+    *(signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT, signal.SIGCHLD),
+    *(signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT),
+}
+
 _STOP_BY = 0  # cells of the table before the workers': the promise of the master,
 _GRACE = 1  # and its graceful timeout
 _FIRST = 2
@@ -172,12 +177,8 @@ class Guard:
     # In the guard
 
     def _watch(self) -> NoReturn:
-        for signum in (
-            *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM, signal.SIGQUIT),
-            *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE, signal.SIGTSTP, signal.SIGTTOU),
-        ):
+        for signum in signal.valid_signals() - _NOT_IGNORED:
             signal.signal(signum, signal.SIG_IGN)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._let_go()
         self._dress()
         if self._wait_for_trouble():

@@ -22,9 +22,9 @@ from types import FrameType
 from typing import Any
 
 OURS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM)
-# Blocked around a fork: ours, and what programs commonly handle, so that no handler of
-# the parent runs in a child that still has the parent's wakeup descriptor.
-_AROUND_FORK = (*OURS, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
+# Blocked around a fork, so that no handler of the parent runs in a child that still has the
+# parent's wakeup descriptor.
+_AROUND_FORK = signal.valid_signals()
 
 
 HANDLED = 0xFF
