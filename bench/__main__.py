@@ -5,6 +5,7 @@ noise that lasts falls on all of them. Never measures itself.
 """
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -24,6 +25,8 @@ def main() -> int:
         for session in sessions(options.quick)
         if not options.only or set(options.only) & set(session.figures)
     ]
+    # So that what was started is cleared away then, too.
+    signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
     prepare()
     book = Book()
     _measure(chosen, everyone, book, options.quick)

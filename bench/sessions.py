@@ -40,7 +40,7 @@ def sessions(quick: bool) -> list[Session]:
     """Return the sessions of a benchmark.
 
     Args:
-        quick: measure everything once, which shows that it works and little more.
+        quick: few rounds, which show that it works and little more.
     """
     seconds = 1.0 if quick else 5.0
     every = [
@@ -48,7 +48,7 @@ def sessions(quick: bool) -> list[Session]:
         Session(
             "10 workers, KILL one",
             ("kill-one", "cpu", "threads", "descriptors"),
-            9,
+            15,
             False,
             partial(_kill_one, workers=10),
         ),
@@ -63,22 +63,25 @@ def sessions(quick: bool) -> list[Session]:
         Session(
             "100 workers, start and TERM",
             ("start", "stop"),
-            7,
+            11,
             False,
             partial(_start_and_stop, workers=100),
         ),
-        Session("100 workers, TERM in the middle", ("stop-early",), 7, False, _stop_early),
+        Session("100 workers, TERM in the middle", ("stop-early",), 11, False, _stop_early),
         Session(
             f"{LARGE} workers, KILL one, TERM",
             ("start", "kill-one", "cpu", "stop", "threads", "descriptors"),
-            3,
+            5,
             True,
             partial(_kill_one, workers=LARGE, stop=True),
         ),
-        Session(f"{LARGE} workers, KILL all", ("start", "kill-all"), 3, True, _kill_all),
+        Session(f"{LARGE} workers, KILL all", ("start", "kill-all"), 5, True, _kill_all),
     ]
     if quick:
-        return [session._replace(rounds=min(session.rounds, 3)) for session in every]
+        return [
+            session._replace(rounds=1 if session.large else min(session.rounds, 2))
+            for session in every
+        ]
     return every
 
 
@@ -120,8 +123,6 @@ def _stop_early(subject: Subject, book: Book) -> None:
 def _kill_one(subject: Subject, book: Book, *, workers: int, stop: bool = False) -> None:
     with Run(subject, workers) as run:
         _start(run, subject, book)
-        for name, count in (("threads", proc.threads), ("descriptors", proc.descriptors)):
-            book.add(name, workers, subject.name, max(map(count, run.pids.values())))
         kills = 1 if subject.name == "reference" else KILLS
         patience = book.patience("kill-one", workers, subject.name)
         before = proc.cpu(run.pid)
@@ -137,6 +138,8 @@ def _kill_one(subject: Subject, book: Book, *, workers: int, stop: bool = False)
             book.add("kill-one", workers, subject.name, took / SECOND)
             run.rest()
         book.add("cpu", workers, subject.name, (proc.cpu(run.pid) - before) / kills / SECOND)
+        for name, count in (("threads", proc.threads), ("descriptors", proc.descriptors)):
+            book.add(name, workers, subject.name, max(map(count, run.pids.values())))
         if stop:
             _stop(run, "stop", subject, book)
 

@@ -120,6 +120,8 @@ class Runtime:
         )
         if not self._inherits("run"):
             self._thread("run", self._run)
+        if self._told:
+            self._reload(self._told)  # it was told before it began, and may know the old state
         self._listen()
 
     def _set_title(self) -> None:
