@@ -8,7 +8,8 @@ A turn::
     wait for facts -> take signals and requests -> core.step -> perform effects -> tell people
     -> call hooks, for a moment
 
-Hooks come last, with the core at rest, so what they ask for is a request for the next turn.
+Hooks come last, with the core at rest, so what they ask for is a request for the next turn. Those
+of a stop come first: nothing may be started once it was asked for.
 """
 
 import signal
@@ -110,6 +111,7 @@ class Loop:
         self._jobs: deque[Job] = deque()
         self._soon: list[Event] = []  # for the next step
         self._stop_asked_at: int | None = None
+        self._stopping = False  # the core is told in the same turn
         self.catcher: Catcher
         self.reactor: Reactor
         self.guard: Guard
@@ -126,10 +128,7 @@ class Loop:
             self._take_requests(events)
             with self._lock:
                 effects = self._core.step(time.monotonic_ns(), events)
-            for effect in effects:
-                failed = reactor.perform(effect)
-                if failed is not None:
-                    self._soon.append(failed)
+            self._soon.extend(reactor.perform(effects))
             for effect in effects:
                 self._tell(effect)
             self._foreign.tell()
@@ -173,11 +172,12 @@ class Loop:
                     self.guard.promise(time.monotonic_ns() + HURRY)
                     events.append(HurryRequested())
                 else:
-                    self._stop("SIGTERM")
+                    self._stop("SIGTERM", events)
             elif signum == signal.SIGALRM and self._foreign.alarms:
                 self._foreign.alarms -= 1
             else:
                 self.note(WARNING, "%s: ending at once", signal.Signals(signum).name)
+                self._stopping = True
                 self._jobs.clear()
                 events.append(AbortRequested())
 
@@ -189,41 +189,34 @@ class Loop:
                 self.guard.table.grace = event.grace
             events.append(event)
         if self._inbox.stop and not self._stopping:
-            self._stop("shutdown()")
+            self._stop("shutdown()", events)
 
-    @property
-    def _stopping(self) -> bool:
-        return self._core.stopping or any(job.kind == "on_terminate" for job in self._jobs)
-
-    def _stop(self, why: str) -> None:
+    def _stop(self, why: str, events: list[Event]) -> None:
+        """Begin a graceful stop: before this turn's step, so that nothing more is started."""
+        self._stopping = True
         self.note(INFO, "stopping because of %s", why)
         if self._stop_asked_at is None:
             self._ask_stop()
         self._notifier.tell("STOPPING=1")
-        # Before what else waits, but for a death that happened earlier it may be too late.
-        self._jobs.appendleft(Job("on_terminate", self._hooks.on_terminate, (), StopRequested()))
+        self._call(Job("on_terminate", self._hooks.on_terminate))
+        events.append(StopRequested(self._time_left()))
 
     def _work(self) -> None:
         """Call the hooks of the next events, for a moment, and pass on what follows from them."""
         until = time.monotonic_ns() + MOMENT
         while self._jobs:
-            self._do(self._jobs[0])
+            job = self._jobs.popleft()
+            self._call(job)
+            if job.then is not None:
+                self._soon.append(job.then)
             if self._soon or self.catcher.caught or time.monotonic_ns() >= until:
                 break
         self._foreign.tell()
 
-    def _do(self, job: Job) -> None:
-        # It stays at the head of the queue meanwhile: see _stopping.
-        self._foreign.call(job.kind, tuple(job.hooks), job.args)
-        self.catcher.claim()  # a hook may have run something that took the wakeup over
-        self._jobs.popleft()
-        match job.then:
-            case None:
-                pass
-            case StopRequested():
-                self._soon.append(StopRequested(self._time_left()))
-            case event:
-                self._soon.append(event)
+    def _call(self, job: Job) -> None:
+        if job.hooks:
+            self._foreign.call(job.kind, tuple(job.hooks), job.args)
+            self.catcher.claim()  # a hook may have run something that took the wakeup over
 
     def _time_left(self) -> int:
         if not self._core.grace or self._stop_asked_at is None:

@@ -5,6 +5,7 @@ closed stderr or a bad format end supervision: what a handler raises is dropped.
 """
 
 import logging
+import sys
 from typing import Any
 
 LOG = logging.getLogger("cotyledon")
@@ -13,6 +14,12 @@ LOG = logging.getLogger("cotyledon")
 def say(level: int, text: str, *args: Any, exc_info: Any = None) -> None:
     """Log one line; drop every ``Exception`` that a handler raises."""
     try:
-        LOG.log(level, text, *args, exc_info=exc_info)
+        if exc_info or LOG.hasHandlers():
+            LOG.log(level, text, *args, exc_info=exc_info)
+        elif level >= logging.WARNING and LOG.isEnabledFor(level) and logging.lastResort:
+            # The program has not set up logging: what logging.lastResort would write, without
+            # the machinery, whose memory each master and worker would have to copy for it.
+            sys.stderr.write(f"{text % args}\n")
+            sys.stderr.flush()
     except Exception:  # there is nobody left to tell
         pass

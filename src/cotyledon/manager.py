@@ -7,12 +7,10 @@ touches the kernel: between ``run()`` and its end, the master does.
 import itertools
 import math
 import os
-import random
 import signal
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from logging import WARNING
 from typing import Any, ClassVar, NamedTuple
@@ -52,6 +50,11 @@ def _nanoseconds(name: str, value: Any) -> int:
     if not math.isfinite(value) or value < 0:
         raise ValueError(f"{name!r} must be a number of seconds >= 0, not: {value!r}")
     return round(value * SECOND)
+
+
+def _chance() -> float:
+    # For jitter alone; importing random would cost more than all the rest of the core.
+    return int.from_bytes(os.urandom(4), "big") / 2**32
 
 
 def _check_context(context: Any) -> Any:
@@ -114,7 +117,7 @@ class ServiceManager:
         self._numbers = itertools.count()  # next() is atomic, whoever calls add()
         self._hooks = Hooks()
         self._inbox = Inbox()
-        self._core = Core(grace=grace, spawn_interval=interval, chance=random.random)
+        self._core = Core(grace=grace, spawn_interval=interval, chance=_chance)
         self._master: Master | None = None  # while it runs
         self._state = "idle"
         self._early = EarlyCatcher()
@@ -152,6 +155,8 @@ class ServiceManager:
                 manager runs with a start method other than fork: something does not pickle.
             ValueError: ``workers`` is not an int of at least 1.
         """
+        from uuid import uuid4
+
         if not callable(service):
             raise TypeError("'service' must be a callable")
         wanted = _check_workers(workers, 1)
@@ -162,7 +167,7 @@ class ServiceManager:
         elif not isinstance(policy, Policy):
             raise TypeError(f"'policy' must be a Policy, not: {policy!r}")
         spec = _Spec(
-            ServiceId(uuid.uuid4()),
+            ServiceId(uuid4()),
             service,
             tuple(args or ()),
             dict(kwargs or {}),

@@ -4,8 +4,8 @@ Responsible for the notification socket, and for keeping its name from the worke
 program that is not run by systemd has nobody to tell.
 """
 
+import _socket
 import os
-import socket
 
 
 class Notifier:
@@ -21,11 +21,11 @@ class Notifier:
         if not self._address:
             return
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-                sock.sendto(
-                    "\n".join(lines).encode(),
-                    socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL,
-                    self._address,
-                )
+            end = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC, 0)
+            try:
+                flags = _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL
+                end.sendto("\n".join(lines).encode(), flags, self._address)
+            finally:
+                end.close()
         except OSError:
             pass

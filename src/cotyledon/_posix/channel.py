@@ -9,11 +9,13 @@ The end of file tells a worker that the master is gone; it never tells the maste
 is (the pidfd does).
 """
 
+import _socket
 import os
-import socket
 from typing import NamedTuple, TypeAlias
 
 LARGEST = 4096
+_PACKETS = _socket.SOCK_SEQPACKET
+_QUIETLY = _socket.MSG_NOSIGNAL | _socket.MSG_DONTWAIT
 
 STOP = b"stop"
 RELOAD = b"reload"
@@ -55,8 +57,8 @@ def pair() -> tuple[int, int]:
     Raises:
         OSError: no descriptor is left.
     """
-    ours, theirs = socket.socketpair(
-        socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+    ours, theirs = _socket.socketpair(
+        _socket.AF_UNIX, _PACKETS | _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC, 0
     )
     return ours.detach(), theirs.detach()
 
@@ -108,11 +110,11 @@ def send(fd: int, message: Message) -> bool:
     """
     # The object lives for this one call: os.write() has no MSG_NOSIGNAL.
     try:
-        end = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=fd)
+        end = _socket.socket(_socket.AF_UNIX, _PACKETS, 0, fd)
     except OSError:
         return True  # closed behind our back
     try:
-        end.send(encode(message), socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
+        end.send(encode(message), _QUIETLY)
     except BlockingIOError:
         return False
     except OSError:

@@ -13,16 +13,16 @@ It costs the master two stores into memory per worker, and no system call. Never
 anything while the master is healthy, and never signals a process that is not in the table.
 """
 
+import _socket
 import mmap
 import os
 import select
 import signal
-import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NoReturn
 
-from cotyledon._posix.fork import fork
+from cotyledon._posix.fork import FORKS, Birth
 from cotyledon._posix.processes import Process
 from cotyledon._posix.signals import HANDLED
 
@@ -127,12 +127,7 @@ class Guard:
         self._dress = dress
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._master = os.pidfd_open(os.getpid())
-
-    @property
-    def fds(self) -> Iterable[int]:
-        """Every descriptor that this handle holds."""
-        own = self.process.pidfd if self.process is not None else -1
-        return tuple(fd for fd in (self._bell, self._master, own) if fd >= 0)
+        FORKS.own(self._bell, self._master)
 
     def start(self) -> int:
         """Start the guard (again) and return its pidfd.
@@ -141,13 +136,16 @@ class Guard:
             OSError: no process or no descriptor could be had.
         """
         self.started_at = time.monotonic_ns()
-        pid = fork(self._watch, (), session=True)
+        (pid,) = FORKS.fork([Birth(self._watch)], session=True)
+        if isinstance(pid, OSError):
+            raise pid
         try:
             self.process = Process(pid)
         except OSError:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             raise
+        FORKS.own(self.process.pidfd)
         return self.process.pidfd
 
     def promise(self, instant: int) -> None:
@@ -162,6 +160,7 @@ class Guard:
         """Collect a guard that has died."""
         if self.process is not None:
             self.process.reap()
+            FORKS.disown(self.process.pidfd)
             self.process.close()
             self.process = None
 
@@ -172,6 +171,7 @@ class Guard:
             select.select([self.process.pidfd], [], [], STUCK / SECOND)
             self.lost()
         for fd in (self._bell, self._master):
+            FORKS.disown(fd)
             os.close(fd)
 
     # In the guard
@@ -232,7 +232,7 @@ class _Unread:
     glance = GLANCE
 
     def __init__(self, wakeup: int, table: Table) -> None:
-        self._end = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=wakeup)
+        self._end = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, wakeup)
         self._table = table
         self._term = 0  # looks in a row that have found it
         self._int = 0
@@ -241,7 +241,7 @@ class _Unread:
     def look(self) -> bool:
         """Look again; return whether the master must be taken for stuck."""
         try:
-            signals = self._end.recv(4096, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            signals = self._end.recv(4096, _socket.MSG_PEEK | _socket.MSG_DONTWAIT)
         except OSError:
             signals = b""
         unhandled = signals[signals.rfind(HANDLED) + 1 :]
@@ -285,7 +285,7 @@ def _kill_all(table: Table) -> int:
 def _kill_group(pid: int, process: Process | None) -> None:
     try:
         if process is not None:
-            process.kill_group()
+            process.kill()
         else:
             os.killpg(pid, signal.SIGKILL)
     except OSError:

@@ -5,37 +5,53 @@ multiprocessing unless the program has given an ``mp_context`` that does not for
 """
 
 import os
-import pickle
 import signal
-import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, NoReturn, Protocol
 
 from cotyledon._posix import channel
-from cotyledon._posix.fork import fork
+from cotyledon._posix.fork import FORKS, Birth
 from cotyledon._posix.guard import Table
 from cotyledon._posix.limits import Descriptors
 from cotyledon._posix.processes import Process
 from cotyledon._posix.signals import OURS
 
 
+class Order:
+    """A worker to start, and what has come of it.
+
+    Args:
+        assignment: what the worker is to do, handed to its main function.
+        place: its place in the guard's table.
+        grace: its graceful timeout in nanoseconds, for the table.
+
+    Raises:
+        OSError: no descriptor is left for its channel.
+    """
+
+    __slots__ = ("assignment", "channel", "error", "grace", "place", "process", "theirs")
+
+    def __init__(self, assignment: Any, place: int, grace: int) -> None:
+        self.assignment = assignment
+        self.place = place
+        self.grace = grace
+        self.channel, self.theirs = channel.pair()
+        FORKS.own(self.channel, self.theirs)
+        self.process: Process | None = None
+        self.error: BaseException | None = None
+
+    def drop_theirs(self) -> None:
+        """Close the worker's end of the channel, which is its own now."""
+        FORKS.disown(self.theirs)
+        os.close(self.theirs)
+
+
 class Launcher(Protocol):
     """Starts workers."""
 
-    def launch(
-        self, assignment: Any, close: Iterable[int], place: int, grace: int
-    ) -> tuple[Process, int]:
-        """Start a worker; return its process and the master's end of its channel.
-
-        Args:
-            assignment: what the worker is to do, handed to its main function.
-            close: the descriptors of the master, which the worker must not have.
-            place: the worker's place in the guard's table.
-            grace: its graceful timeout in nanoseconds, for the table.
-
-        Raises:
-            OSError: the kernel refused.
-        """
+    def launch(self, orders: Sequence[Order]) -> None:
+        """Start workers in a row; each order gets a process, or an error."""
         ...
 
 
@@ -56,34 +72,29 @@ class ForkLauncher:
         self._limits = limits
         self._master = os.getpid()
 
-    def launch(
-        self, assignment: Any, close: Iterable[int], place: int, grace: int
-    ) -> tuple[Process, int]:
+    def launch(self, orders: Sequence[Order]) -> None:
         """See :meth:`Launcher.launch`."""
-        ours, theirs = channel.pair()
-
-        def child() -> NoReturn:
-            # Written by the child itself: if the master is killed right now, either the
-            # guard finds the entry, or the child finds that its parent has changed.
-            self._table.enter(place, os.getpid(), grace)
-            if os.getppid() != self._master:
-                os._exit(1)
-            self._limits.restore()
-            self._main(assignment, theirs)
-
-        pid = 0
-        try:
-            pid = fork(child, (*close, ours))
-            process = Process(pid)
-        except OSError:
-            os.close(ours)
-            if pid:
+        births = [Birth(partial(self._be, order), order.theirs) for order in orders]
+        for order, pid in zip(orders, FORKS.fork(births), strict=True):
+            order.drop_theirs()
+            if isinstance(pid, OSError):
+                order.error = pid
+                continue
+            try:
+                order.process = Process(pid)
+            except OSError as error:
+                order.error = error
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
-            raise
-        finally:
-            os.close(theirs)
-        return process, ours
+
+    def _be(self, order: Order) -> NoReturn:
+        # Written by the child itself: if the master is killed right now, either the guard
+        # finds the entry, or the child finds that its parent has changed.
+        self._table.enter(order.place, os.getpid(), order.grace)
+        if os.getppid() != self._master:
+            os._exit(1)
+        self._limits.restore()
+        self._main(order.assignment, order.theirs)
 
 
 class SpawnedProcess(Process):
@@ -128,22 +139,28 @@ class ContextLauncher:
         finally:
             signal.signal(signal.SIGHUP, handler)
 
-    def launch(
-        self, assignment: Any, close: Iterable[int], place: int, grace: int
-    ) -> tuple[Process, int]:
+    def launch(self, orders: Sequence[Order]) -> None:
         """See :meth:`Launcher.launch`."""
-        ours, theirs = channel.pair()
-        end = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=theirs)
+        for order in orders:
+            try:
+                order.process = self._start(order)
+            except Exception as error:
+                order.error = error
+            order.drop_theirs()
+
+    def _start(self, order: Order) -> Process:
+        import socket
+
+        end = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=os.dup(order.theirs))
         # A signal that arrives while the worker still imports waits until it has handlers.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, OURS)
         source = None
         try:
-            source = self._context.Process(target=self._main, args=(assignment, end))
+            source = self._context.Process(target=self._main, args=(order.assignment, end))
             source.start()
-            self._table.enter(place, source.pid, grace)
-            process = SpawnedProcess(source)
+            self._table.enter(order.place, source.pid, order.grace)
+            return SpawnedProcess(source)
         except BaseException:
-            os.close(ours)
             if source is not None and source.pid is not None:
                 source.kill()
                 source.join()
@@ -151,7 +168,6 @@ class ContextLauncher:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             end.close()
-        return process, ours
 
 
 class Unpicklable(TypeError):
@@ -169,6 +185,7 @@ def check_pickles(context: Any, parts: Iterable[tuple[str, Any]]) -> None:
         Unpicklable: names the first one that cannot.
     """
     import multiprocessing.context as contexts
+    import pickle
     from multiprocessing.reduction import ForkingPickler
 
     class _Dry:

@@ -45,12 +45,17 @@ class Process:
             return False
         return True
 
-    def kill_group(self) -> bool:
+    def kill(self) -> bool:
         """Kill the process and everything in its group; return false if that is forbidden."""
+        self.kill_group()
+        return self.send_signal(signal.SIGKILL)  # it may have left its group, or not lead it yet
+
+    def kill_group(self) -> None:
+        """Kill everything in the group of the process, which may be dead."""
         try:
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL, None, _GROUP)
         except (ProcessLookupError, PermissionError):
-            pass  # the group is empty; what follows tells whether the process itself may be
+            pass  # it is empty, or its members have changed their user
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
@@ -60,7 +65,6 @@ class Process:
                 os.killpg(self.pid, signal.SIGKILL)
             except (ProcessLookupError, PermissionError):
                 pass
-        return self.send_signal(signal.SIGKILL)  # it may have left its group, or not lead it yet
 
     def reap(self) -> bool:
         """Collect the exit status of a process that is dead, if it can be had yet.

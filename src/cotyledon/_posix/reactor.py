@@ -16,10 +16,11 @@ from cotyledon._core.effects import Effect, Kill, Reload, Spawn, Terminate
 from cotyledon._core.events import Event, Exited, Ready, Reloaded, SpawnFailed
 from cotyledon._core.grace import bounded
 from cotyledon._posix import channel
+from cotyledon._posix.fork import FORKS
 from cotyledon._posix.guard import Guard
-from cotyledon._posix.launch import Launcher
+from cotyledon._posix.launch import Launcher, Order
 from cotyledon._posix.processes import Process
-from cotyledon._posix.signals import FORKS, Catcher, Wakeup
+from cotyledon._posix.signals import Catcher, Wakeup
 
 SECOND = 1_000_000_000
 GUARD_PAUSE = SECOND
@@ -81,12 +82,8 @@ class Reactor:
         self._epoll = select.epoll()
         self._epoll.register(wakeup.fd, select.EPOLLIN)
         self._master = os.getpid()
-        FORKS.fds = self.fds
+        FORKS.own(self._epoll.fileno(), *wakeup.fds)
         self._start_guard()
-
-    def fds(self) -> Iterable[int]:
-        """Every descriptor of the master that no child may keep."""
-        return (*self._by_fd, self._epoll.fileno(), *self._wakeup.fds, *self._guard.fds)
 
     # Facts
 
@@ -110,9 +107,9 @@ class Reactor:
                     self._forget(fd)
                     exited.append(child)
                 else:
-                    if what & select.EPOLLOUT:
-                        self._send_again(child)
                     self._listen(child, events)
+                    if what & select.EPOLLOUT and child.channel >= 0:
+                        self._send_unsent(child)
             elif fd == self._wakeup.fd:
                 self._catcher.drain()
             elif fd == self._guard_fd:
@@ -158,6 +155,7 @@ class Reactor:
         # Taken out of the epoll set by hand: closing it would not do, while a child that is
         # being forked still holds the same open file.
         del self._by_fd[fd]
+        FORKS.disown(fd)
         self._epoll.unregister(fd)
 
     def _bury(self, child: Child, events: list[Event]) -> None:
@@ -175,60 +173,89 @@ class Reactor:
 
     # Effects
 
-    def perform(self, effect: Effect) -> SpawnFailed | None:
-        """Carry out one effect; notices are none of its business."""
-        match effect:
-            case Spawn():
-                return self._spawn(effect)
-            case Terminate(worker):
-                self._send(worker, channel.StopMessage())
-            case Reload(worker, generation):
-                self._send(worker, channel.ReloadMessage(generation))
-            case Kill(worker):
-                child = self.children.get(worker)
-                if child is not None and not child.process.kill_group():
-                    self._say(CRITICAL, "process %d: not allowed to kill it", child.process.pid)
-            case _:
-                pass
-        return None
+    def perform(self, effects: Iterable[Effect]) -> list[Event]:
+        """Carry out effects, and return what could not be done; notices are not our business."""
+        spawns: list[Spawn] = []
+        for effect in effects:
+            match effect:
+                case Spawn():
+                    spawns.append(effect)  # the core emits them last, and names no newer worker
+                case Terminate(worker):
+                    self._send(worker, channel.StopMessage())
+                case Reload(worker, generation):
+                    self._send(worker, channel.ReloadMessage(generation))
+                case Kill(worker):
+                    child = self.children.get(worker)
+                    if child is not None and not child.process.kill():
+                        self._say(CRITICAL, "process %d: not allowed to kill", child.process.pid)
+                case _:
+                    pass
+        return self._spawn(spawns) if spawns else []
 
-    def _spawn(self, spawn: Spawn) -> SpawnFailed | None:
+    def _spawn(self, spawns: list[Spawn]) -> list[Event]:
         assert self.launcher is not None
-        place = -1
-        # No other thread forks before our table tells of the new descriptors.
+        failed: list[Event] = []
+        # No other thread forks before the map tells of the new descriptors.
         with FORKS.lock:
-            try:
-                place = self._guard.table.reserve()
-                assignment = self._assign(spawn)
-                process, ours = self.launcher.launch(assignment, self.fds(), place, spawn.grace)
-            except Exception as error:
-                if place >= 0:
-                    self._guard.table.release(place)
-                expected = isinstance(error, OSError)
-                self._say(
-                    ERROR, "cannot start a worker: %s", error, exc_info=None if expected else error
-                )
-                return SpawnFailed(spawn.worker)
-            self._guard.table.enter(place, process.pid, spawn.grace)
-            child = Child(spawn, process, ours, place)
-            self.children[spawn.worker] = child
-            for fd in (process.pidfd, ours):
-                self._by_fd[fd] = child
-                self._epoll.register(fd, select.EPOLLIN)
-        return None
+            orders: list[tuple[Spawn, Order]] = []
+            for spawn in spawns:
+                try:
+                    orders.append((spawn, self._order(spawn)))
+                except Exception as error:
+                    failed.append(self._failed(spawn, error))
+            self.launcher.launch([order for _, order in orders])
+            for spawn, order in orders:
+                if order.process is not None:
+                    self._adopt(spawn, order, order.process)
+                else:
+                    FORKS.disown(order.channel)
+                    os.close(order.channel)
+                    self._guard.table.release(order.place)
+                    failed.append(self._failed(spawn, order.error))
+        return failed
+
+    def _order(self, spawn: Spawn) -> Order:
+        assignment = self._assign(spawn)
+        place = self._guard.table.reserve()
+        try:
+            return Order(assignment, place, spawn.grace)
+        except BaseException:
+            self._guard.table.release(place)
+            raise
+
+    def _adopt(self, spawn: Spawn, order: Order, process: Process) -> None:
+        self._guard.table.enter(order.place, process.pid, spawn.grace)
+        child = Child(spawn, process, order.channel, order.place)
+        self.children[spawn.worker] = child
+        FORKS.own(process.pidfd)
+        self._by_fd[process.pidfd] = self._by_fd[child.channel] = child
+        self._epoll.register(process.pidfd, select.EPOLLIN)
+        self._epoll.register(child.channel, select.EPOLLIN | select.EPOLLONESHOT)
+
+    def _failed(self, spawn: Spawn, error: BaseException | None) -> SpawnFailed:
+        expected = isinstance(error, OSError)
+        self._say(ERROR, "cannot start a worker: %s", error, exc_info=None if expected else error)
+        return SpawnFailed(spawn.worker)
 
     def _send(self, worker: int, message: channel.Message) -> None:
         child = self.children.get(worker)
-        if child is None or child.channel < 0 or channel.send(child.channel, message):
-            return
-        # It reads nothing at the moment. Of what it has missed, only the last counts.
-        child.unsent = message
-        self._epoll.modify(child.channel, select.EPOLLIN | select.EPOLLOUT)
+        if child is not None and child.channel >= 0:
+            # If it reads nothing at the moment: of what it has missed, only the last counts.
+            child.unsent = message
+            self._send_unsent(child)
 
-    def _send_again(self, child: Child) -> None:
-        if child.unsent is not None and channel.send(child.channel, child.unsent):
+    def _send_unsent(self, child: Child) -> None:
+        if child.unsent is None or channel.send(child.channel, child.unsent):
+            answer = isinstance(child.unsent, channel.ReloadMessage)
             child.unsent = None
-            self._epoll.modify(child.channel, select.EPOLLIN)
+            if answer:
+                self._expect(child, select.EPOLLIN)
+        else:
+            self._expect(child, select.EPOLLIN | select.EPOLLOUT)
+
+    def _expect(self, child: Child, what: int) -> None:
+        # Once: whoever has nothing to say does not wake us by hanging up, either.
+        self._epoll.modify(child.channel, what | select.EPOLLONESHOT)
 
     # The guard
 
@@ -267,11 +294,10 @@ class Reactor:
             while self.children and time.monotonic_ns() < deadline and not self._catcher.caught:
                 self.wait(deadline)
             for child in list(self.children.values()):
-                child.process.kill_group()
+                child.process.kill()
 
     def close(self) -> None:
         """Let go of everything. Processes that would not die are left to the kernel."""
-        FORKS.fds = tuple
         for child in list(self.children.values()):
             self._say(
                 CRITICAL, "process %d cannot be killed and is left behind", child.process.pid
@@ -280,5 +306,6 @@ class Reactor:
             child.process.close()
         self.children.clear()
         self._by_fd.clear()
+        FORKS.disown(self._epoll.fileno(), *self._wakeup.fds)
         self._epoll.close()
         self._guard.dismiss()

@@ -1,31 +1,30 @@
-"""Signals: who has handlers, who is woken, and what a forked child inherits.
+"""Signals: who has handlers, and who is woken.
 
-Responsible for the four signals that cotyledon handles (TERM, INT, HUP, ALRM) in the master
-and in its workers, for the descriptor that wakes a poll loop, and for clean children: a process
-that user code forks from the master or from a worker starts with default handlers, no wakeup
-descriptor, and none of our descriptors. Never decides what a signal means.
+Responsible for the four signals that cotyledon handles (TERM, INT, HUP, ALRM) in the master and in
+its workers, and for the descriptor that wakes a poll loop. Never decides what a signal means.
 
 A handler only records the number and wakes the loop. The wakeup happens twice: the C handler
 of the interpreter writes to the wakeup descriptor (which works while a thread is in C code), and
 the Python handler writes too (which works while a program such as an asyncio loop has replaced
 the wakeup descriptor). Where the program has put a handler of its own in the place of ours, the
 number that the C handler has written still tells of the signal: both get it.
+
+``_signal`` and ``_socket`` are what the standard library's :mod:`signal` and :mod:`socket` wrap.
+The wrappers turn every number into an enum; a worker, which has just been forked, would copy
+more pages of memory for that than for everything else that it does.
 """
 
+import _signal  # type: ignore[import-not-found]
+import _socket
 import os
 import signal
-import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
-OURS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM)
-# Blocked around a fork, so that no handler of the parent runs in a child that still has the
-# parent's wakeup descriptor.
-_AROUND_FORK = signal.valid_signals()
-
+OURS = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGALRM)
 
 HANDLED = 0xFF
 """Written by our Python handler after the number that the C handler has written: it tells the
@@ -36,8 +35,8 @@ class Wakeup:
     """A descriptor to poll, and the ways to make it readable: a signal, a thread, a hook."""
 
     def __init__(self) -> None:
-        ours, theirs = socket.socketpair(
-            socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+        ours, theirs = _socket.socketpair(
+            _socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC, 0
         )
         self.fd = ours.detach()
         self._writer = theirs.detach()
@@ -56,7 +55,7 @@ class Wakeup:
 
     def claim(self) -> None:
         """Have the interpreter write to it at each signal (again, if somebody took that over)."""
-        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        _signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
 
     def drain(self) -> bytes:
         """Make it unreadable again; return the numbers of the signals that were noted in it."""
@@ -70,11 +69,23 @@ class Wakeup:
 
     def close(self) -> None:
         """Close both descriptors, and take the wakeup away from the interpreter if it is ours."""
-        previous = signal.set_wakeup_fd(-1)
+        previous = _signal.set_wakeup_fd(-1)
         if previous not in (-1, self._writer):
-            signal.set_wakeup_fd(previous)
+            _signal.set_wakeup_fd(previous)
         os.close(self.fd)
         os.close(self._writer)
+
+
+_catcher: "Catcher | None" = None  # of this process; a forked worker sets its own
+
+
+def _dispatch(signum: int, frame: FrameType | None) -> None:
+    # One function for the master and its workers: these inherit it, and need no system call.
+    catcher = _catcher
+    if catcher is None or not catcher.handle(signum, frame):
+        # A child that was forked behind Python's back: behave as if we were not there.
+        signal.signal(signum, signal.SIG_DFL)
+        os.kill(os.getpid(), signum)
 
 
 class Catcher:
@@ -106,10 +117,15 @@ class Catcher:
         Raises:
             ValueError: not called in the main thread.
         """
+        global _catcher  # noqa: PLW0603 - handlers belong to the process
+        _catcher = self
         self._wakeup.claim()
         for signum in OURS:
-            self._previous[signum] = signal.signal(signum, self._handle)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, OURS)
+            found = _signal.getsignal(signum)
+            if found is not _dispatch:
+                self._previous[signum] = found
+                _signal.signal(signum, _dispatch)
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, OURS)
 
     def drain(self) -> None:
         """Take in what has woken the loop."""
@@ -117,24 +133,23 @@ class Catcher:
             # A program that handles SIGALRM itself has set an alarm of its own.
             if signum not in OURS or signum == signal.SIGALRM:
                 continue
-            if signal.getsignal(signum) != self._handle:
+            if _signal.getsignal(signum) is not _dispatch:
                 self.caught.append(signum)
 
     def claim(self) -> None:
         """Have signals wake our loop again, if somebody has taken that over."""
         self._wakeup.claim()
 
-    def _handle(self, signum: int, frame: FrameType | None) -> None:
+    def handle(self, signum: int, frame: FrameType | None) -> bool:
+        """Record a signal; return false in a process that is not the one that is caught for."""
         if os.getpid() != self._pid:
-            # A child that was forked behind Python's back: behave as if we were not there.
-            signal.signal(signum, signal.SIG_DFL)
-            os.kill(os.getpid(), signum)
-            return
+            return False
         self.caught.append(signum)
         self._wakeup.wake(HANDLED)
         self._immediately(signum)
         if signum in self._also:
             self._also[signum](signum, frame)
+        return True
 
     def retire(self) -> None:
         """Stop catching: give back the handlers of the program.
@@ -143,7 +158,7 @@ class Catcher:
         action would end a program that has finished its work, with a failure.
         """
         for signum, previous in self._previous.items():
-            if signal.getsignal(signum) != self._handle:
+            if signal.getsignal(signum) is not _dispatch:
                 continue  # the program has installed its own meanwhile
             if previous is None or (previous is signal.SIG_DFL and signum != signal.SIGINT):
                 previous = _ignore
@@ -209,74 +224,11 @@ class EarlyCatcher:
         return installed
 
 
-class _Forks:
-    """What happens around every fork of this process, ours or the program's own."""
-
-    def __init__(self) -> None:
-        self.fds: Callable[[], Iterable[int]] = tuple  # ours in this process
-        # Held while descriptors of ours exist that ``fds`` does not tell yet, and during a fork.
-        self.lock = threading.RLock()
-        self._registered = False
-        self._thread = threading.local()  # of the fork under way: the mask, and whose it is
-
-    def watch(self) -> None:
-        """Begin to look after forks; does nothing the second time."""
-        if not self._registered:
-            self._registered = True
-            os.register_at_fork(
-                before=self._before, after_in_parent=self._in_parent, after_in_child=self._in_child
-            )
-
-    def fork(self) -> int:
-        """Fork; the child is a worker or the guard, which looks after itself.
-
-        It keeps our signals blocked until it calls :meth:`unblock_in_child`.
-        """
-        self.watch()
-        self._thread.ours = True
-        try:
-            return os.fork()
-        finally:
-            self._thread.ours = False
-
-    def _before(self) -> None:
-        self.lock.acquire()
-        self._thread.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _AROUND_FORK)
-
-    def _in_parent(self) -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._thread.mask)
-        self.lock.release()
-
-    def _in_child(self) -> None:
-        self.lock = threading.RLock()  # the thread that holds the other one may not be here
-        if getattr(self._thread, "ours", False):
-            return
-        signal.set_wakeup_fd(-1)
-        for signum in OURS:
-            handler = signal.getsignal(signum)
-            if isinstance(getattr(handler, "__self__", None), (Catcher, EarlyCatcher)):
-                default = signum == signal.SIGINT
-                signal.signal(signum, signal.default_int_handler if default else signal.SIG_DFL)
-        close_all(self.fds())
-        self.fds = tuple
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._thread.mask)
-
-    def unblock_in_child(self) -> None:
-        """Leave the signal mask of the fork, in a child that has its own handlers now."""
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._thread.mask)
-
-
-FORKS = _Forks()
-
-
-def close_all(fds: Iterable[int]) -> None:
-    """Close descriptors by number, in as few calls as their ranges allow."""
-    low = high = -1
-    for fd in sorted(fds):
-        if fd != high:
-            if low >= 0:
-                os.closerange(low, high)
-            low = fd
-        high = fd + 1
-    if low >= 0:
-        os.closerange(low, high)
+def forget_handlers() -> None:
+    """Give our signals their defaults, in a child that user code has forked."""
+    _signal.set_wakeup_fd(-1)
+    for signum in OURS:
+        handler = signal.getsignal(signum)
+        if handler is _dispatch or isinstance(getattr(handler, "__self__", None), EarlyCatcher):
+            default = signum == signal.SIGINT
+            signal.signal(signum, signal.default_int_handler if default else signal.SIG_DFL)

@@ -24,7 +24,8 @@ from typing import Any, NamedTuple, NoReturn
 
 from cotyledon._core.grace import bounded
 from cotyledon._posix import channel
-from cotyledon._posix.signals import FORKS, Catcher, Wakeup
+from cotyledon._posix.fork import FORKS
+from cotyledon._posix.signals import Catcher, Wakeup
 from cotyledon._say import say
 from cotyledon._titles import set_title
 from cotyledon._worker import multiprocess
@@ -54,7 +55,7 @@ class Assignment(NamedTuple):
 def main_forked(assignment: Assignment, channel_fd: int) -> NoReturn:
     """Be a worker, in a process that was just forked from the master."""
     runtime = Runtime(assignment, channel_fd)
-    FORKS.unblock_in_child()
+    FORKS.unblock()
     _detach_stdin()
     multiprocess.adopt(f"{assignment.name}-{assignment.worker_id}")
     runtime.live()
@@ -91,7 +92,7 @@ class Runtime:
         self._name = assignment.name
         self._wakeup = Wakeup()
         self._catcher = Catcher(self._wakeup, self._die_at_once)
-        FORKS.fds = lambda: (channel_fd, *self._wakeup.fds)
+        FORKS.own(channel_fd, *self._wakeup.fds)
         self._catcher.install()
         self._service: Any  # a Service, or something with the same methods
         self._grace: int | None = None  # the service's own, in nanoseconds
@@ -113,7 +114,8 @@ class Runtime:
             status = self._status_of(error, "building the service", 1)
             self._begin_end()
             self._leave(status)
-        self._set_title()
+        if self._name != self._assignment.name:
+            self._set_title()
         channel.send(
             self._channel,
             channel.ReadyMessage(self._name, self._has_reload(), self._grace),
