@@ -18,6 +18,8 @@ from cotyledon._say import say
 
 SECOND = 1_000_000_000
 SLOW = 1 * SECOND
+AT_LEAST = SECOND // 20
+"""What a log line may take when there is no time left."""
 
 
 class Interrupted(BaseException):
@@ -32,6 +34,7 @@ class Foreign:
         self.alarms = 0  # SIGALRMs that were our own timer's, not yet taken off the record
         self._lines: list[tuple[Any, ...]] = []
         self._pid = os.getpid()
+        self._mute = False  # the log has hung
         self._open = False  # foreign code is running and may be interrupted
         self._armed = False  # our timer is set
 
@@ -40,15 +43,16 @@ class Foreign:
         self._lines.append((level, text, args, exc_info))
 
     def tell(self) -> None:
-        """Log what was noted; where that hangs and there is no time left, drop it."""
+        """Log what was noted. Where that hangs when time is short, it is not tried again."""
+        if not self._lines:
+            return
         lines, self._lines = self._lines, []
-        for level, text, args, exc_info in lines:
-            if self._late():
-                return
-            try:
-                self._call(lambda: say(level, text, *args, exc_info=exc_info), ())  # noqa: B023
-            except Interrupted:
-                return
+        if self._mute:
+            return
+        try:
+            self._call(_say_all, (lines,))
+        except Interrupted:
+            self._mute = True
 
     def call(
         self, kind: str, hooks: Iterable[Callable[..., object]], args: tuple[Any, ...]
@@ -92,7 +96,7 @@ class Foreign:
     def _arm(self) -> None:
         if self.deadline is not None:
             self._armed = True
-            left = max(self.deadline - time.monotonic_ns(), 1_000_000)
+            left = max(self.deadline - time.monotonic_ns(), AT_LEAST)
             signal.setitimer(signal.ITIMER_REAL, left / SECOND)
 
     # Called in signal handlers, in the main thread
@@ -118,3 +122,8 @@ class Foreign:
         if self._open:
             self._open = False
             raise Interrupted
+
+
+def _say_all(lines: list[tuple[Any, ...]]) -> None:
+    for level, text, args, exc_info in lines:
+        say(level, text, *args, exc_info=exc_info)

@@ -66,7 +66,7 @@ MARGIN = SECOND // 2
 """How long after a worker should have ended by its own timeout it is killed."""
 HURRY = SECOND
 """What is left of a graceful stop when somebody asks a second time."""
-UNKILLABLE = 5 * SECOND
+UNKILLABLE = 3 * SECOND
 """How long a killed process may take to vanish before people are told."""
 TRACE_KEPT = 256
 
@@ -179,6 +179,7 @@ class Core:
 
     def _on_abort(self, event: AbortRequested, now: int) -> None:
         self._begin_stop()
+        self._bound_stop(now)
         self._aborted = True
         self._status = 1
         for worker in self.workers.values():
@@ -329,7 +330,7 @@ class Core:
         else:
             # One live worker per slot: no replacement while it is there.
             self._effects.append(Kill(worker.key, worker.cause or Reason.STOP_TIMEOUT))
-            self._set_deadline(worker, now + 12 * UNKILLABLE)
+            self._set_deadline(worker, now + 20 * UNKILLABLE)
 
     # 3. Settle
 

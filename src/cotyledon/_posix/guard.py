@@ -29,8 +29,9 @@ from cotyledon._posix.signals import HANDLED
 SECOND = 1_000_000_000
 MARGIN = SECOND // 2
 """How long after a deadline that others keep by themselves the guard steps in."""
-STUCK = 2 * SECOND
-"""How long a master that makes no progress after its promised end is left alone."""
+STUCK = 4 * SECOND
+"""How long a master that makes no progress after its promised end is left alone: longer than it
+waits itself for a process that cannot be killed."""
 GLANCE = 0.1
 """Seconds between two looks at something that is not as it should be."""
 GLANCES = 10

@@ -16,7 +16,7 @@ from cotyledon.testing._books import ServiceBook, WorkerBook
 SECOND = 1_000_000_000
 BURST = 8
 KILLED_AFTER = SECOND // 2
-GIVEN_UP_AFTER = 5 * SECOND
+GIVEN_UP_AFTER = 3 * SECOND
 
 
 class Violation(AssertionError):
@@ -48,7 +48,8 @@ class Referee:
         self.exit: int | None = None
         self.last_spawn = -(10**18)
         self.burst = 0
-        self.longest_wait: dict[int, float] = {}  # of workers that died in this step
+        self.died_in_stop: dict[int, bool] = {}  # of workers that died in this step, and
+        self.longest_wait: dict[int, float] = {}  # how long their slots wait
         self.forbidden_before: dict[tuple[int, int], int] = {}
 
     def observe(self, now: int, events: Sequence[ev.Event], effects: Sequence[fx.Effect]) -> None:
@@ -136,6 +137,7 @@ class Referee:
         if self.stop_at is not None and now >= self.stop_at:
             self.late_kill = True
         self.longest_wait[key] = 0.0
+        self.died_in_stop[key] = self.asked_at is not None
         if worker.told_at is not None or worker.killed:
             self.forbidden_before.pop((service.key, worker.slot), None)
             return
@@ -267,7 +269,7 @@ class Referee:
         longest = self.longest_wait.pop(effect.worker)
         if effect.respawn_in is not None and effect.respawn_in > longest * SECOND + 1000:
             raise Violation(f"a slot waits {effect.respawn_in} ns, at most {longest} s are due")
-        if effect.stopping != (self.asked_at is not None):
+        if effect.stopping != self.died_in_stop.pop(effect.worker):
             raise Violation("a death was told with a wrong 'stopping'")
 
     def _all_ready(self, now: int, effect: fx.AllReady) -> None:
