@@ -12,6 +12,7 @@ How a worker ends::
     INT, ALRM, the graceful timeout   -> 1, at once
 """
 
+import _thread
 import logging
 import os
 import select
@@ -93,6 +94,9 @@ class Runtime:
         self._wakeup = Wakeup()
         self._catcher = Catcher(self._wakeup, self._die_at_once)
         FORKS.own(channel_fd, *self._wakeup.fds)
+        self._poll = select.poll()
+        self._poll.register(self._wakeup.fd, select.POLLIN)
+        self._poll.register(channel_fd, select.POLLIN)
         self._catcher.install()
         self._service: Any  # a Service, or something with the same methods
         self._grace: int | None = None  # the service's own, in nanoseconds
@@ -132,6 +136,8 @@ class Runtime:
 
     def _stopped_already(self) -> bool:
         """Whether the master gave up on this worker before it began."""
+        if not any(fd == self._channel for fd, _ in self._poll.poll(0)):
+            return False
         messages = channel.receive(self._channel)
         if messages is None:
             return True
@@ -179,9 +185,7 @@ class Runtime:
     # The main thread
 
     def _listen(self) -> NoReturn:
-        poll = select.poll()
-        poll.register(self._wakeup.fd, select.POLLIN)
-        poll.register(self._channel, select.POLLIN)
+        poll = self._poll
         while True:
             while self._catcher.caught:
                 signum = self._catcher.caught.popleft()
@@ -278,7 +282,8 @@ class Runtime:
     def _terminate(self) -> None:
         if self._begin_end():
             try:
-                self._thread("terminate", self._terminate_and_leave)
+                # Bare: threading.Thread.start() would wait for the thread to begin.
+                _thread.start_new_thread(self._terminate_and_leave, ())
             except RuntimeError:  # no thread can be had any more
                 self._terminate_and_leave()
 
