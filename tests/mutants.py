@@ -325,8 +325,8 @@ MUTANTS = [
     Mutant(
         "a killed process that stays is given up though nothing is stopping",
         "machine",
-        "        if self.stopping:\n            self._status = 1\n            self._leave(worker)\n",
-        "        if True:\n            self._status = 1\n            self._leave(worker)\n",
+        "        if self.stopping:\n            self._status = 1\n            self._leave",
+        "        if True:\n            self._status = 1\n            self._leave",
     ),
     Mutant(
         "the manager waits for ever for a process that cannot be killed",

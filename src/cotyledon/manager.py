@@ -21,6 +21,7 @@ from cotyledon._core.events import GraceChanged, ScaleRequested, ServiceAdded
 from cotyledon._core.machine import Core
 from cotyledon._loop import Hooks, Inbox
 from cotyledon._master import Master
+from cotyledon._posix.fork import FORKS
 from cotyledon._posix.launch import check_pickles
 from cotyledon._posix.signals import EarlyCatcher
 from cotyledon._say import say
@@ -120,6 +121,7 @@ class ServiceManager:
         self._core = Core(grace=grace, spawn_interval=interval, chance=_chance)
         self._master: Master | None = None  # while it runs
         self._state = "idle"
+        FORKS.watch()
         self._early = EarlyCatcher()
         ServiceManager._process_runner_already_created = True
 

@@ -35,7 +35,17 @@ LAST = 2 * SECOND
 class Child:
     """A worker's process, its channel, and its place in the guard's table."""
 
-    __slots__ = ("channel", "grace", "key", "name", "place", "process", "service", "unsent")
+    __slots__ = (
+        "channel",
+        "grace",
+        "key",
+        "name",
+        "owes",
+        "place",
+        "process",
+        "service",
+        "unsent",
+    )
 
     def __init__(self, spawn: Spawn, process: Process, channel_fd: int, place: int) -> None:
         self.key = spawn.worker
@@ -45,6 +55,7 @@ class Child:
         self.channel = channel_fd
         self.place = place
         self.name: str | None = None
+        self.owes = 0  # the generation that it was told of and has not taken up
         self.unsent: channel.Message | None = None  # until the channel has room again
 
 
@@ -100,7 +111,7 @@ class Reactor:
         events: list[Event] = []
         exited = self._unreaped
         self._unreaped = []
-        for fd, what in self._epoll.poll(timeout):
+        for fd, _ in self._epoll.poll(timeout):
             child = self._by_fd.get(fd)
             if child is not None:
                 if fd == child.process.pidfd:
@@ -108,7 +119,7 @@ class Reactor:
                     exited.append(child)
                 else:
                     self._listen(child, events)
-                    if what & select.EPOLLOUT and child.channel >= 0:
+                    if child.channel >= 0:
                         self._send_unsent(child)
             elif fd == self._wakeup.fd:
                 self._catcher.drain()
@@ -137,6 +148,8 @@ class Reactor:
                     self._guard_grace(child, grace)
                     events.append(Ready(child.key, reloads, grace))
                 case channel.ReloadedMessage(generation, grace):
+                    if generation >= child.owes:
+                        child.owes = 0
                     self._guard_grace(child, grace)
                     events.append(Reloaded(child.key, generation, grace))
                 case _:
@@ -245,17 +258,24 @@ class Reactor:
             self._send_unsent(child)
 
     def _send_unsent(self, child: Child) -> None:
-        if child.unsent is None or channel.send(child.channel, child.unsent):
-            answer = isinstance(child.unsent, channel.ReloadMessage)
+        message = child.unsent
+        if message is not None and channel.send(child.channel, message):
             child.unsent = None
-            if answer:
-                self._expect(child, select.EPOLLIN)
-        else:
-            self._expect(child, select.EPOLLIN | select.EPOLLOUT)
+            if isinstance(message, channel.ReloadMessage):
+                child.owes = message.generation
+        self._expect(child)
 
-    def _expect(self, child: Child, what: int) -> None:
-        # Once: whoever has nothing to say does not wake us by hanging up, either.
-        self._epoll.modify(child.channel, what | select.EPOLLONESHOT)
+    def _expect(self, child: Child) -> None:
+        """Wait for what the worker still has to say or to take, once.
+
+        Otherwise its channel is not polled: its hanging up, which every death begins with, would
+        wake us a moment before the pidfd does.
+        """
+        what = select.EPOLLIN if child.name is None or child.owes else 0
+        if child.unsent is not None:
+            what |= select.EPOLLOUT
+        if what:
+            self._epoll.modify(child.channel, what | select.EPOLLONESHOT)
 
     # The guard
 

@@ -160,7 +160,7 @@ class Catcher:
         for signum, previous in self._previous.items():
             if signal.getsignal(signum) is not _dispatch:
                 continue  # the program has installed its own meanwhile
-            if previous is None or (previous is signal.SIG_DFL and signum != signal.SIGINT):
+            if previous is None or (previous == signal.SIG_DFL and signum != signal.SIGINT):
                 previous = _ignore
             signal.signal(signum, previous)
         self._previous.clear()
@@ -197,7 +197,7 @@ class EarlyCatcher:
             return
         for signum in OURS:
             self._found[signum] = signal.getsignal(signum)
-            if self._found[signum] is signal.SIG_DFL and signum != signal.SIGINT:
+            if self._found[signum] == signal.SIG_DFL and signum != signal.SIGINT:
                 signal.signal(signum, self._handle)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
