@@ -1,10 +1,18 @@
 """Policies: frozen, validated, and clear about what is wrong with them."""
 
 import pickle
+from typing import Any
 
 import pytest
 
-from cotyledon import Backoff, Policy, Rollout
+from cotyledon import Backoff as _Backoff
+from cotyledon import Policy as _Policy
+from cotyledon import Rollout as _Rollout
+
+# Not typed here: what is given to them is wrong on purpose.
+Backoff: Any = _Backoff
+Policy: Any = _Policy
+Rollout: Any = _Rollout
 
 
 @pytest.mark.parametrize(
