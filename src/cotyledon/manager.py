@@ -5,7 +5,6 @@ touches the kernel: between ``run()`` and its end, the master does.
 """
 
 import itertools
-import math
 import os
 import signal
 import sys
@@ -16,6 +15,7 @@ from logging import WARNING
 from typing import Any, ClassVar, NamedTuple
 
 from cotyledon import _snapshot
+from cotyledon._checks import chance, check_context, check_workers, known_of, name_of, nanoseconds
 from cotyledon._core.effects import Spawn
 from cotyledon._core.events import GraceChanged, ScaleRequested, ServiceAdded
 from cotyledon._core.machine import Core
@@ -32,8 +32,6 @@ from cotyledon.service import Service
 from cotyledon.status import ManagerStatus
 from cotyledon.types import ServiceId, WorkerId
 
-SECOND = 1_000_000_000
-
 
 class _Spec(NamedTuple):
     """What :meth:`ServiceManager.add` was given."""
@@ -43,36 +41,6 @@ class _Spec(NamedTuple):
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     name: str
-
-
-def _nanoseconds(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name!r} must be a number of seconds, not: {value!r}")
-    if not math.isfinite(value) or value < 0:
-        raise ValueError(f"{name!r} must be a number of seconds >= 0, not: {value!r}")
-    return round(value * SECOND)
-
-
-def _chance() -> float:
-    # For jitter alone; importing random would cost more than all the rest of the core.
-    return int.from_bytes(os.urandom(4), "big") / 2**32
-
-
-def _check_context(context: Any) -> Any:
-    if context is not None and not callable(getattr(context, "get_start_method", None)):
-        raise TypeError(
-            "'mp_context' must be a multiprocessing context, as multiprocessing.get_context() "
-            f"returns it, not: {context!r}"
-        )
-    return context
-
-
-def _check_workers(workers: Any, least: int) -> int:
-    if not isinstance(workers, int) or workers < least:
-        raise ValueError(
-            f"'workers' must be an int >= {least}, not: {workers} ({type(workers).__name__})"
-        )
-    return int(workers)
 
 
 class ServiceManager:
@@ -107,18 +75,18 @@ class ServiceManager:
     ) -> None:
         if ServiceManager._process_runner_already_created:
             raise RuntimeError("Only one instance of ServiceManager per application is allowed")
-        interval = 0 if wait_interval is None else _nanoseconds("wait_interval", wait_interval)
-        grace = _nanoseconds("graceful_shutdown_timeout", graceful_shutdown_timeout)
+        interval = 0 if wait_interval is None else nanoseconds("wait_interval", wait_interval)
+        grace = nanoseconds("graceful_shutdown_timeout", graceful_shutdown_timeout)
         self._graceful_shutdown_timeout = graceful_shutdown_timeout
         self._freeze_heap = freeze_heap
-        self._mp_context = _check_context(mp_context)
+        self._mp_context = check_context(mp_context)
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._specs: dict[int, _Spec] = {}
         self._numbers = itertools.count()  # next() is atomic, whoever calls add()
         self._hooks = Hooks()
         self._inbox = Inbox()
-        self._core = Core(grace=grace, spawn_interval=interval, chance=_chance)
+        self._core = Core(grace=grace, spawn_interval=interval, chance=chance)
         self._master: Master | None = None  # while it runs
         self._state = "idle"
         FORKS.watch()
@@ -161,7 +129,7 @@ class ServiceManager:
 
         if not callable(service):
             raise TypeError("'service' must be a callable")
-        wanted = _check_workers(workers, 1)
+        wanted = check_workers(workers, 1)
         if policy is None:
             policy = getattr(service, "policy", None)
             if not isinstance(policy, Policy):
@@ -173,13 +141,13 @@ class ServiceManager:
             service,
             tuple(args or ()),
             dict(kwargs or {}),
-            _name_of(service),
+            name_of(service),
         )
         if self._state == "running":
             self._check_pickles([spec])
         number = next(self._numbers)
         self._specs[number] = spec
-        self._request(ServiceAdded(number, wanted, *_known_of(service), policy))
+        self._request(ServiceAdded(number, wanted, *known_of(service), policy))
         return spec.id
 
     def reconfigure(self, service_id: ServiceId, workers: int) -> None:
@@ -197,7 +165,7 @@ class ServiceManager:
         numbers = [key for key, spec in list(self._specs.items()) if spec.id == service_id]
         if not numbers:
             raise ValueError(f"{service_id} service id doesn't exists")
-        self._request(ScaleRequested(numbers[0], _check_workers(workers, 0)))
+        self._request(ScaleRequested(numbers[0], check_workers(workers, 0)))
 
     def register_hooks(
         self,
@@ -246,7 +214,7 @@ class ServiceManager:
     def mp_context(self, context: Any) -> None:
         if self._state != "idle":
             raise RuntimeError("'mp_context' cannot be changed after run() has begun")
-        self._mp_context = _check_context(context)
+        self._mp_context = check_context(context)
 
     @property
     def graceful_shutdown_timeout(self) -> float:
@@ -255,7 +223,7 @@ class ServiceManager:
 
     @graceful_shutdown_timeout.setter
     def graceful_shutdown_timeout(self, seconds: float) -> None:
-        grace = _nanoseconds("graceful_shutdown_timeout", seconds)
+        grace = nanoseconds("graceful_shutdown_timeout", seconds)
         self._graceful_shutdown_timeout = seconds
         self._request(GraceChanged(grace))
 
@@ -389,21 +357,3 @@ class ServiceManager:
             spawn.grace,
             tuple(self._hooks.on_new_worker),
         )
-
-
-def _name_of(service: Callable[..., Any]) -> str:
-    if isinstance(service, type) and issubclass(service, Service):
-        return str(service.name or service.__name__)
-    inner = getattr(service, "func", service)  # functools.partial
-    return str(getattr(inner, "__name__", type(inner).__name__))
-
-
-def _known_of(service: Callable[..., Any]) -> tuple[int | None, bool | None]:
-    """Return the graceful timeout and whether it reloads, as far as the class alone tells."""
-    if not isinstance(service, type) or not issubclass(service, Service):
-        return None, None
-    seconds = service.graceful_shutdown_timeout
-    known = isinstance(seconds, (int, float)) and seconds >= 0 and math.isfinite(seconds)
-    return round(seconds * SECOND) if known and seconds is not None else None, (
-        service.reload is not Service.reload
-    )

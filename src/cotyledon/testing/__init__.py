@@ -25,7 +25,8 @@ from cotyledon._core.effects import (
     WorkerDied,
     WorkerReady,
 )
-from cotyledon.testing._referee import Referee, Violation
+from cotyledon.testing._books import Violation
+from cotyledon.testing._referee import Referee
 from cotyledon.testing._scenarios import Result, play
 from cotyledon.testing._simulation import Behaviour, Simulation
 

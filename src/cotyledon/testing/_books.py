@@ -1,10 +1,14 @@
 """The referee's books: what it has seen of each service and worker.
 
-Responsible for remembering. Never judges.
+Responsible for remembering, and for the name of a breach. Never judges.
 """
 
 from cotyledon._core import events as ev
 from cotyledon.policy import Policy
+
+
+class Violation(AssertionError):
+    """The core has broken one of its promises."""
 
 
 class WorkerBook:

@@ -11,16 +11,12 @@ from typing import Any, ClassVar
 from cotyledon._core import effects as fx
 from cotyledon._core import events as ev
 from cotyledon._core.effects import Reason
-from cotyledon.testing._books import ServiceBook, WorkerBook
+from cotyledon.testing._books import ServiceBook, Violation, WorkerBook
 
 SECOND = 1_000_000_000
 BURST = 8
 KILLED_AFTER = SECOND // 2
 GIVEN_UP_AFTER = 3 * SECOND
-
-
-class Violation(AssertionError):
-    """The core has broken one of its promises."""
 
 
 class Referee:

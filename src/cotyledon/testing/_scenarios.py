@@ -11,7 +11,7 @@ from typing import NamedTuple
 from cotyledon._core import events as ev
 from cotyledon._core.machine import Core
 from cotyledon.policy import Backoff, Policy, Rollout
-from cotyledon.testing._referee import Violation
+from cotyledon.testing._books import Violation
 from cotyledon.testing._simulation import SECOND, Behaviour, Simulation
 
 

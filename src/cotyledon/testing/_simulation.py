@@ -15,7 +15,8 @@ from cotyledon._core import events as ev
 from cotyledon._core.grace import bounded
 from cotyledon._core.machine import Core
 from cotyledon.policy import Policy
-from cotyledon.testing._referee import Referee, Violation
+from cotyledon.testing._books import Violation
+from cotyledon.testing._referee import Referee
 
 SECOND = 1_000_000_000
 REAPED_AFTER = 200_000

@@ -1,0 +1,67 @@
+"""What the manager is given, checked and read.
+
+Responsible for the texts of errors at the call, and for what a service's class tells before there
+is an instance. Never holds state.
+"""
+
+import math
+import os
+from collections.abc import Callable
+from typing import Any
+
+from cotyledon.service import Service
+
+SECOND = 1_000_000_000
+
+
+def nanoseconds(name: str, value: Any) -> int:
+    """Return a number of seconds in nanoseconds; raise what is wrong with it."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name!r} must be a number of seconds, not: {value!r}")
+    if not math.isfinite(value) or value < 0:
+        raise ValueError(f"{name!r} must be a number of seconds >= 0, not: {value!r}")
+    return round(value * SECOND)
+
+
+def chance() -> float:
+    """Return a number in [0, 1)."""
+    # For jitter alone; importing random would cost more than all the rest of the core.
+    return int.from_bytes(os.urandom(4), "big") / 2**32
+
+
+def check_context(context: Any) -> Any:
+    """Return a multiprocessing context, or raise TypeError."""
+    if context is not None and not callable(getattr(context, "get_start_method", None)):
+        raise TypeError(
+            "'mp_context' must be a multiprocessing context, as multiprocessing.get_context() "
+            f"returns it, not: {context!r}"
+        )
+    return context
+
+
+def check_workers(workers: Any, least: int) -> int:
+    """Return a number of workers, or raise ValueError."""
+    if not isinstance(workers, int) or workers < least:
+        raise ValueError(
+            f"'workers' must be an int >= {least}, not: {workers} ({type(workers).__name__})"
+        )
+    return int(workers)
+
+
+def name_of(service: Callable[..., Any]) -> str:
+    """Return the name of a service before a worker has told it."""
+    if isinstance(service, type) and issubclass(service, Service):
+        return str(service.name or service.__name__)
+    inner = getattr(service, "func", service)  # functools.partial
+    return str(getattr(inner, "__name__", type(inner).__name__))
+
+
+def known_of(service: Callable[..., Any]) -> tuple[int | None, bool | None]:
+    """Return the graceful timeout and whether it reloads, as far as the class alone tells."""
+    if not isinstance(service, type) or not issubclass(service, Service):
+        return None, None
+    seconds = service.graceful_shutdown_timeout
+    known = isinstance(seconds, (int, float)) and seconds >= 0 and math.isfinite(seconds)
+    return round(seconds * SECOND) if known and seconds is not None else None, (
+        service.reload is not Service.reload
+    )
