@@ -44,6 +44,7 @@ FIGURES = (
     Figure("stop-early", "TERM when half of them run, until nothing is left", 100, "s", 2, 8),
     Figure("memory", "private memory per worker", 10, "B", None, 12, most=2 << 20),
     Figure("import", "`import cotyledon`, over bare Python", 0, "s", None, 2, most=0.025),
+    Figure("load", "the same, and both classes used", 0, "s", None, 2, most=0.025),
     Figure("heavy", "multiprocessing, asyncio, concurrent.futures imported", 0, "", most=0),
     Figure("idle-cpu", "CPU ticks per second, idle", 50, "", most=0),
     Figure("idle-switches", "voluntary context switches per second, idle", 50, "", most=0),
