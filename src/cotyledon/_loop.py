@@ -216,7 +216,6 @@ class Loop:
     def _call(self, job: Job) -> None:
         if job.hooks:
             self._foreign.call(job.kind, tuple(job.hooks), job.args)
-            self.catcher.claim()  # a hook may have run something that took the wakeup over
 
     def _time_left(self) -> int:
         if not self._core.grace or self._stop_asked_at is None:

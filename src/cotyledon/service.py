@@ -38,14 +38,14 @@ class Service:
         if cls.name is None:
             cls.name = cls.__name__
 
-    def __init__(self, worker_id: WorkerId) -> None:
+    def __init__(self, worker_id: int) -> None:
         """Build the service in the worker process.
 
         Args:
             worker_id: from 0 to the number of workers - 1; a replacement has the id of the
                 worker that it replaces.
         """
-        self.worker_id = worker_id
+        self.worker_id = WorkerId(worker_id)
 
     def run(self) -> None:
         """Do the work. Called once, in a thread of its own; returning does not end the worker.

@@ -111,6 +111,7 @@ class Reactor:
         events: list[Event] = []
         exited = self._unreaped
         self._unreaped = []
+        self._catcher.claim()  # a hook, or a handler, may have run something that took it over
         for fd, _ in self._epoll.poll(timeout):
             child = self._by_fd.get(fd)
             if child is not None:

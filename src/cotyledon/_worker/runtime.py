@@ -187,6 +187,7 @@ class Runtime:
     def _listen(self) -> NoReturn:
         poll = self._poll
         while True:
+            self._catcher.claim()  # the service may have run something that took it over
             while self._catcher.caught:
                 signum = self._catcher.caught.popleft()
                 if signum == signal.SIGTERM:
