@@ -39,7 +39,7 @@ from cotyledon._core.events import (
 )
 from cotyledon._core.machine import HURRY, Core
 from cotyledon._foreign import Foreign
-from cotyledon._posix.guard import Guard
+from cotyledon._posix.guard import UNHEARD, Guard
 from cotyledon._posix.reactor import Reactor
 from cotyledon._posix.signals import Catcher
 from cotyledon.systemd import Notifier
@@ -149,13 +149,13 @@ class Loop:
             else:
                 self._foreign.interrupt()
         elif signum in (signal.SIGINT, signal.SIGALRM):
-            self.guard.promise(time.monotonic_ns())
+            self.guard.promise(time.monotonic_ns(), UNHEARD)
             self._foreign.interrupt()
 
     def _ask_stop(self) -> None:
         now = self._stop_asked_at = time.monotonic_ns()
         if self._core.grace:
-            self.guard.promise(now + self._core.grace)
+            self.guard.promise(now + self._core.grace, UNHEARD)
             self._foreign.limit(now + self._core.grace // 2)
 
     def _take_signals(self, events: list[Event]) -> None:
@@ -179,6 +179,7 @@ class Loop:
                 self.note(WARNING, "%s: ending at once", signal.Signals(signum).name)
                 self._stopping = True
                 self._jobs.clear()
+                self.guard.promise(time.monotonic_ns())
                 events.append(AbortRequested())
 
     def _take_requests(self, events: list[Event]) -> None:
@@ -199,7 +200,10 @@ class Loop:
             self._ask_stop()
         self._notifier.tell("STOPPING=1")
         self._call(Job("on_terminate", self._hooks.on_terminate))
-        events.append(StopRequested(self._time_left()))
+        left = self._time_left()
+        if left:
+            self.guard.promise(time.monotonic_ns() + left)
+        events.append(StopRequested(left))
 
     def _work(self) -> None:
         """Call the hooks of the next events, for a moment, and pass on what follows from them."""

@@ -32,6 +32,9 @@ MARGIN = SECOND // 2
 STUCK = 4 * SECOND
 """How long a master that makes no progress after its promised end is left alone: longer than it
 waits itself for a process that cannot be killed."""
+UNHEARD = SECOND
+"""The same, while the main thread has not taken the signal that asks it to end: it is in a hook
+that swallows what interrupts it."""
 GLANCE = 0.1
 """Seconds between two looks at something that is not as it should be."""
 GLANCES = 10
@@ -45,7 +48,8 @@ _NOT_IGNORED = {
 
 _STOP_BY = 0  # cells of the table before the workers': the promise of the master,
 _GRACE = 1  # and its graceful timeout
-_FIRST = 2
+_PATIENCE = 2  # how long it may make no progress after that
+_FIRST = 3
 
 
 class Table:
@@ -106,6 +110,15 @@ class Table:
     def grace(self, grace: int) -> None:
         self._cells[_GRACE] = grace
 
+    @property
+    def patience(self) -> int:
+        """How long the master may make no progress after that instant."""
+        return self._cells[_PATIENCE]
+
+    @patience.setter
+    def patience(self, patience: int) -> None:
+        self._cells[_PATIENCE] = patience
+
     def entries(self) -> dict[int, int]:
         """Return pid -> graceful timeout of every process in the table."""
         pids = self._cells[_FIRST::2].tolist()
@@ -149,8 +162,14 @@ class Guard:
         FORKS.own(self.process.pidfd)
         return self.process.pidfd
 
-    def promise(self, instant: int) -> None:
-        """Tell the guard when everything will have ended (0: no promise)."""
+    def promise(self, instant: int, patience: int = STUCK) -> None:
+        """Tell the guard when everything will have ended (0: no promise).
+
+        Args:
+            instant: when.
+            patience: how long after it the master may make no progress.
+        """
+        self.table.patience = patience
         self.table.stop_by = instant
         try:
             os.eventfd_write(self._bell, 1)
@@ -273,7 +292,7 @@ class _Late:
         left = _kill_all(self._table)
         if left != self._left:
             self._left, self._since = left, now
-        return now - self._since > STUCK
+        return now - self._since > self._table.patience
 
 
 def _kill_all(table: Table) -> int:
