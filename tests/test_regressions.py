@@ -368,6 +368,17 @@ def test_09_a_hanging_hook_holds_up_no_end(start, kind, end):
     assert program.wait() == (1 if end == INT else 0)
 
 
+@pytest.mark.parametrize("end", [TERM, INT], ids=["TERM", "INT"])
+def test_09_a_hook_that_swallows_its_interruption_is_bounded(start, end):
+    """A hook that cannot be interrupted is ended with the master, by the guard."""
+    program = start(SCRIPT, "stubborn_hook", "2" if end == TERM else "1000")
+    program.collect(2, "run")
+    program.signal(HUP)
+    program.wait_for("hook")
+    program.signal(end)
+    assert program.wait() == -KILL
+
+
 def test_09_a_hook_does_not_hold_up_the_respawn(start):
     """A dead worker is replaced although the hook that is told of its death hangs."""
     program = start(SCRIPT, "hanging_hook", "on_dead_worker", "3")

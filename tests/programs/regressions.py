@@ -271,6 +271,23 @@ def hanging_hook(kind: str, timeout: str) -> None:
     run(manager)
 
 
+def stubborn_hook(timeout: str) -> None:
+    """A hook of the master that hangs, and swallows whatever is raised in it."""
+
+    def hook() -> None:
+        event("hook")
+        while True:
+            try:
+                hang()
+            except BaseException:
+                pass
+
+    manager = cotyledon.ServiceManager(graceful_shutdown_timeout=float(timeout))
+    manager.register_hooks(on_reload=hook)
+    manager.add(Talker, workers=2)
+    run(manager)
+
+
 class Exiter(Talker):
     """Calls sys.exit() where it was told to."""
 
