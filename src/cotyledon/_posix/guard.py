@@ -188,7 +188,9 @@ class Guard:
         """End the guard: nothing is left to watch over."""
         if self.process is not None:
             self.process.send_signal(signal.SIGKILL)
-            select.select([self.process.pidfd], [], [], STUCK / SECOND)
+            poll = select.poll()  # select() knows no descriptor above 1023
+            poll.register(self.process.pidfd, select.POLLIN)
+            poll.poll(STUCK // 1_000_000)
             self.lost()
         for fd in (self._bell, self._master):
             FORKS.disown(fd)
