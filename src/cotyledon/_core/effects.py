@@ -14,11 +14,18 @@ class Reason(StrEnum):
     # why it starts
     WANTED = "wanted"
     RESPAWN = "respawn"
+    SUCCESSOR = "successor"
     # why it ends
     EXIT = "exit"
     SIGNAL = "signal"
+    CORE_DUMP = "core dump"
+    OUT_OF_MEMORY = "out of memory"
     SPAWN_FAILED = "spawn failed"
+    START_TIMEOUT = "start timeout"
+    WATCHDOG = "watchdog"
     RELOAD = "reload"
+    RESTART = "restart"
+    RECYCLED = "recycled"
     SCALED_DOWN = "scaled down"
     STOPPED = "stopped"
     STOP_TIMEOUT = "stop timeout"
@@ -56,6 +63,40 @@ class Kill(NamedTuple):
     reason: Reason
 
 
+class DumpStacks(NamedTuple):
+    """Ask a worker that is silent for the stacks of its threads."""
+
+    worker: int
+
+
+class ReadBeat(NamedTuple):
+    """Look up a worker's last heartbeat. Answered by ``Heartbeat``."""
+
+    worker: int
+
+
+class MeasureMemory(NamedTuple):
+    """Look up a worker's private memory. Answered by ``Measured``."""
+
+    worker: int
+    limit: int  # in bytes; below it, a rough figure will do
+
+
+class StopManager(NamedTuple):
+    """Ask for a stop of the manager, once. Answered by ``StopRequested``."""
+
+    service: int
+    status: int  # the exit status of the manager, if the stop itself is graceful
+    reason: "Escalation"
+
+
+class Escalation(StrEnum):
+    """Why a service stops the manager."""
+
+    INTENSITY = "too many failures"
+    DONE = "a significant service is done"
+
+
 class Exit(NamedTuple):
     """Nothing is left to supervise: the manager ends with this status. Always the last one."""
 
@@ -63,7 +104,7 @@ class Exit(NamedTuple):
 
 
 class WorkerReady(NamedTuple):
-    """Notice: a worker has built its service."""
+    """Notice: a worker is ready."""
 
     worker: int
     service: int
@@ -83,6 +124,33 @@ class WorkerDied(NamedTuple):
     respawn_in: int | None  # nanoseconds; None: no replacement is wanted
     failures: int
     stopping: bool  # the manager's own stop ended it
+    account: object  # what the executor has told of the end
+
+
+class WorkerSilent(NamedTuple):
+    """Notice: a worker has missed its heartbeat or its start timeout; it has one more second."""
+
+    worker: int
+    service: int
+    worker_id: int
+    reason: Reason  # WATCHDOG or START_TIMEOUT
+    silent_for: int
+
+
+class WorkerRecovered(NamedTuple):
+    """Notice: a worker that was called silent is heard again, and lives on."""
+
+    worker: int
+    service: int
+    worker_id: int
+
+
+class GaveUp(NamedTuple):
+    """Notice: nothing more is started in this slot, or for this service, until people ask."""
+
+    service: int
+    worker_id: int | None  # None: the whole service
+    status: int | None  # of the last end
 
 
 class AllReady(NamedTuple):
@@ -96,6 +164,15 @@ class RolloutFinished(NamedTuple):
     generation: int
 
 
+class RolloutFailed(NamedTuple):
+    """Notice: the generation has not reached every worker; what runs old is kept."""
+
+    service: int
+    generation: int
+    behind: int  # workers that still run an old one
+    gave_up: bool  # because of too many failures; else because of no progress
+
+
 class Unkillable(NamedTuple):
     """Notice: a worker was killed and is still there (it hangs in the kernel)."""
 
@@ -105,5 +182,26 @@ class Unkillable(NamedTuple):
     left_behind: bool  # the manager ends without it
 
 
-Notice: TypeAlias = WorkerReady | WorkerDied | AllReady | RolloutFinished | Unkillable
-Effect: TypeAlias = Spawn | Terminate | Reload | Kill | Exit | Notice
+Notice: TypeAlias = (
+    WorkerReady
+    | WorkerDied
+    | WorkerSilent
+    | WorkerRecovered
+    | GaveUp
+    | AllReady
+    | RolloutFinished
+    | RolloutFailed
+    | Unkillable
+)
+Effect: TypeAlias = (
+    Spawn
+    | Terminate
+    | Reload
+    | Kill
+    | DumpStacks
+    | ReadBeat
+    | MeasureMemory
+    | StopManager
+    | Exit
+    | Notice
+)

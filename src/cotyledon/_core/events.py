@@ -20,6 +20,7 @@ class ServiceAdded(NamedTuple):
     grace: int | None  # of the service itself; None: the manager's; 0: no limit of its own
     reloads: bool | None  # has a reload() of its own; None: not known before a worker is ready
     policy: Policy
+    after: tuple[int, ...] = ()  # services that must be ready first, and stop last
 
 
 class ScaleRequested(NamedTuple):
@@ -31,6 +32,15 @@ class ScaleRequested(NamedTuple):
 
 class ReloadRequested(NamedTuple):
     """Bring every worker to a new generation; forget past failures."""
+
+    service: int | None = None  # None: every service
+
+
+class RestartRequested(NamedTuple):
+    """Replace workers by new ones, whether or not they could reload; forget past failures."""
+
+    service: int
+    worker_id: int | None = None  # None: all of them, in a rollout; one: at once
 
 
 class GraceChanged(NamedTuple):
@@ -66,11 +76,32 @@ class SpawnFailed(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """The worker has built its service."""
+    """The worker has built its service or, where that counts, has said that it is ready."""
 
     worker: int
     reloads: bool  # it has a reload() of its own
     grace: int | None  # its service's own graceful timeout
+
+
+class Extended(NamedTuple):
+    """A worker that is not ready needs more time: ``by`` from now."""
+
+    worker: int
+    by: int
+
+
+class Heartbeat(NamedTuple):
+    """The instant of a worker's last heartbeat, the answer to ``ReadBeat`` (0: none so far)."""
+
+    worker: int
+    at: int
+
+
+class Measured(NamedTuple):
+    """A worker's private memory in bytes, the answer to ``MeasureMemory``."""
+
+    worker: int
+    private: int
 
 
 class Reloaded(NamedTuple):
@@ -86,18 +117,25 @@ class Exited(NamedTuple):
 
     worker: int
     status: int | None  # negative: the number of the signal; None: stolen by a foreign wait
+    dumped: bool = False  # it left a core dump
+    out_of_memory: bool = False  # the kernel says that it killed for want of memory
+    account: object = None  # what else is known; kept with the death, never looked into
 
 
 Event: TypeAlias = (
     ServiceAdded
     | ScaleRequested
     | ReloadRequested
+    | RestartRequested
     | GraceChanged
     | StopRequested
     | HurryRequested
     | AbortRequested
     | SpawnFailed
     | Ready
+    | Extended
+    | Heartbeat
+    | Measured
     | Reloaded
     | Exited
 )

@@ -21,6 +21,7 @@ STOP = b"stop"
 RELOAD = b"reload"
 READY = b"ready"
 RELOADED = b"reloaded"
+EXTEND = b"extend"
 
 
 class ReadyMessage(NamedTuple):
@@ -38,6 +39,12 @@ class ReloadedMessage(NamedTuple):
     grace: int | None
 
 
+class ExtendMessage(NamedTuple):
+    """Up: the start needs more time."""
+
+    by: int  # nanoseconds from now
+
+
 class StopMessage(NamedTuple):
     """Down: terminate."""
 
@@ -48,7 +55,7 @@ class ReloadMessage(NamedTuple):
     generation: int
 
 
-Message: TypeAlias = ReadyMessage | ReloadedMessage | StopMessage | ReloadMessage
+Message: TypeAlias = ReadyMessage | ReloadedMessage | ExtendMessage | StopMessage | ReloadMessage
 
 
 def pair() -> tuple[int, int]:
@@ -75,6 +82,8 @@ def encode(message: Message) -> bytes:
             return b"\0".join((READY, b"%d" % reloads, _grace(grace), text))
         case ReloadedMessage(generation, grace):
             return b"\0".join((RELOADED, b"%d" % generation, _grace(grace)))
+        case ExtendMessage(by):
+            return b"\0".join((EXTEND, b"%d" % by))
         case StopMessage():
             return STOP
         case ReloadMessage(generation):
@@ -93,6 +102,8 @@ def decode(datagram: bytes) -> Message | None:
                 )
             case [b"reloaded", generation, grace]:
                 return ReloadedMessage(int(generation), int(grace) if grace else None)
+            case [b"extend", by]:
+                return ExtendMessage(int(by))
             case [b"stop"]:
                 return StopMessage()
             case [b"reload", generation]:
