@@ -10,7 +10,7 @@ import select
 import time
 from collections.abc import Callable, Iterable
 from logging import CRITICAL, ERROR
-from typing import Any
+from typing import Any, NamedTuple
 
 from cotyledon._core.effects import Effect, Kill, Reload, Spawn, Terminate
 from cotyledon._core.events import Event, Exited, Ready, Reloaded, SpawnFailed
@@ -21,6 +21,7 @@ from cotyledon._posix.guard import Guard
 from cotyledon._posix.launch import Launcher, Order
 from cotyledon._posix.processes import Process
 from cotyledon._posix.signals import Catcher, Wakeup
+from cotyledon.status import Usage
 
 SECOND = 1_000_000_000
 GUARD_PAUSE = SECOND
@@ -30,6 +31,14 @@ REAP_PAUSE = SECOND // 200
 
 LAST = 2 * SECOND
 """How long killed processes may take to vanish when supervision has failed."""
+
+
+class Account(NamedTuple):
+    """What is known of the end of a worker, for the record of its death."""
+
+    pid: int
+    usage: Usage | None
+    stacks: str | None
 
 
 class Child:
