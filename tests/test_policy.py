@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+import cotyledon.policy
+
 from cotyledon import Backoff as _Backoff
 from cotyledon import Policy as _Policy
 from cotyledon import Rollout as _Rollout
@@ -52,7 +54,7 @@ def test_policies_are_values() -> None:
     policy = Policy(backoff=Backoff(cap=5), rollout=Rollout(2))
     assert policy == Policy(backoff=Backoff(cap=5), rollout=Rollout(2)) != Policy()
     assert hash(policy) == hash(Policy(backoff=Backoff(cap=5), rollout=Rollout(2)))
-    assert eval(repr(policy)) == policy
+    assert eval(repr(policy), vars(cotyledon.policy)) == policy
     assert pickle.loads(pickle.dumps(policy)) == policy
     assert policy != "policy"
 
