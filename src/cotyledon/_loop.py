@@ -97,12 +97,12 @@ class Loop:
         self._lock = lock
         self._inbox = inbox
         self._hooks = hooks
-        self._name = name
+        self._given_name = name
         self._public_id = public_id
         self._notifier = notifier
         self._foreign = Foreign()
         self.note = self._foreign.note
-        self._telling = Telling(self.note, name, public_id, self._pid)
+        self._telling = Telling(self.note, self._name, public_id, self._pid)
         self._jobs: deque[Job] = deque()
         self._soon: list[Event] = []  # for the next step
         self._stop_asked_at: int | None = None
@@ -139,6 +139,9 @@ class Loop:
                 or self.catcher.caught
                 or (self._stop_due and not self._stopping)
             )
+
+    def _name(self, service: int) -> str:
+        return self.reactor.names.get(service) or self._given_name(service)
 
     def _pid(self, worker: int) -> int | None:
         child = self.reactor.children.get(worker)

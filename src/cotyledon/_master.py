@@ -100,6 +100,11 @@ class Master:
         """The processes, by the number of the worker."""
         return self._reactor.children
 
+    @property
+    def names(self) -> Mapping[int, str]:
+        """The names of services, as their workers have told them."""
+        return self._reactor.names
+
     def wake(self) -> None:
         """Have the loop look at its inbox."""
         self._wakeup.wake()

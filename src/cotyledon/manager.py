@@ -307,6 +307,7 @@ class ServiceManager:
                 state,
                 {key: (spec.id, spec.name) for key, spec in list(self._specs.items())},
                 {} if master is None else dict(master.children),
+                {} if master is None else master.names,
             )
 
     # The run

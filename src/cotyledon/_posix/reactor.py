@@ -88,6 +88,7 @@ class Reactor:
         say: Callable[..., None],
     ) -> None:
         self.children: dict[int, Child] = {}
+        self.names: dict[int, str] = {}  # of services, as their workers have told them
         self.launcher: Launcher | None = None
         self._wakeup = wakeup
         self._catcher = catcher
@@ -154,7 +155,7 @@ class Reactor:
         for message in messages:
             match message:
                 case channel.ReadyMessage(name, reloads, grace):
-                    child.name = name
+                    child.name = self.names[child.service] = name
                     self._guard_grace(child, grace)
                     events.append(Ready(child.key, reloads, grace))
                 case channel.ReloadedMessage(generation, grace):
