@@ -144,16 +144,6 @@ def test_variables_of_the_account_can_be_given(start):
     assert program.stop() == 0
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_the_masters_own_limit_is_not_passed_on(start, method):
-    """Workers have the limit of descriptors that the program was started with."""
-    if method != "fork":
-        pytest.skip("the launcher is not given the limits yet")
-    program = start(SCRIPT, "lowered", method, "100")
-    assert told(program)["nofile"] == [100, 400]
-    assert program.stop() == 0
-
-
 # --- a master that has not the worker's user ----------------------------------------------
 
 

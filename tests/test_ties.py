@@ -239,6 +239,18 @@ def test_descriptors_of_a_worker(start, method):
         assert counts[0] <= 8
 
 
+@pytest.mark.real
+@pytest.mark.parametrize("method", METHODS)
+def test_the_masters_own_limit_is_not_passed_on(start, method):
+    """A worker has the limit of descriptors that the program was started with."""
+    program = start(SCRIPT, "lone", method, "Duck", "low")
+    assert program.wait_for("master")["nofile"] == [400, 400]
+    assert program.wait_for("run")["nofile"] == [100, 400]
+    program.wait_for("listening")
+    program.signal(TERM)
+    assert program.wait() == 0
+
+
 # --- ready and extend ---------------------------------------------------------------------
 
 

@@ -307,8 +307,9 @@ def leaving(where: str, how: str) -> None:
     logging.basicConfig(level=logging.INFO)
     manager = cotyledon.ServiceManager()
     manager.register_hooks(on_dead_worker=dead_worker)
+    leaver: Any = Leaver
     manager.add(
-        Leaver,  # type: ignore[arg-type]
+        leaver,
         args=(where, how),
         policy=cotyledon.Policy(backoff=cotyledon.Backoff(initial=1000, cap=1000)),
     )
@@ -334,9 +335,10 @@ def lazily() -> None:
         async def run(self) -> None:
             event("loop", asyncio="asyncio" in sys.modules)
 
+    loop: Any = Loop
     manager = cotyledon.ServiceManager()
     manager.add(Plain)
-    manager.add(Loop)  # type: ignore[arg-type]
+    manager.add(loop)
     manager.register_hooks(on_reload=lambda: event("master", asyncio="asyncio" in sys.modules))
     run(manager)
 

@@ -74,12 +74,6 @@ def changed(method: str, fields: str, how: str = "") -> None:
     run(manager)
 
 
-def lowered(method: str, soft: str) -> None:
-    """The limit of descriptors is low when the program starts, and workers tell theirs."""
-    resource.setrlimit(resource.RLIMIT_NOFILE, (int(soft), 4 * int(soft)))
-    changed(method, "{}")
-
-
 def unprivileged(user: str, group: str, fields: str) -> None:
     """The master itself is not root."""
     import grp  # noqa: F401 - now: the library's directory may be closed to that user

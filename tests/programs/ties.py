@@ -4,6 +4,7 @@ import errno
 import multiprocessing
 import os
 import re
+import resource
 import select
 import signal
 import sys
@@ -129,7 +130,7 @@ class Duck:
         pass
 
     def run(self) -> None:
-        event("run")
+        event("run", nofile=resource.getrlimit(resource.RLIMIT_NOFILE))
 
     def terminate(self) -> None:
         event("terminate")
@@ -211,7 +212,11 @@ _send = signal.pidfd_send_signal
 def lone(method: str, service: str, *options: str) -> None:
     """Start a worker, and tell all that it says; USR1: its stacks, USR2: its heartbeat."""
     table = Table()
+    if "low" in options:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (100, 400))
     limits = Descriptors()
+    limits.raise_limit()
+    event("master", nofile=resource.getrlimit(resource.RLIMIT_NOFILE))
     launcher: Launcher
     if method == "fork":
         launcher = ForkLauncher(main_forked, table, limits)
