@@ -126,7 +126,7 @@ class Reactor:
             child = self._by_fd.get(fd)
             if child is not None:
                 if fd == child.process.pidfd:
-                    self._forget(fd)
+                    self._epoll.unregister(fd)
                     exited.append(child)
                 else:
                     self._listen(child, events)
@@ -171,8 +171,9 @@ class Reactor:
 
     def _hang_up(self, child: Child) -> None:
         if child.channel >= 0:
-            self._forget(child.channel)
-            os.close(child.channel)
+            with FORKS.lock:  # no thread forks between the map and the descriptor
+                self._forget(child.channel)
+                os.close(child.channel)
             child.channel = -1
 
     def _forget(self, fd: int) -> None:
@@ -190,7 +191,10 @@ class Reactor:
             self._reap_due = time.monotonic_ns() + REAP_PAUSE
             return
         self._hang_up(child)
-        process.close()
+        with FORKS.lock:
+            del self._by_fd[process.pidfd]
+            FORKS.disown(process.pidfd)
+            process.close()
         self._guard.table.release(child.place)
         del self.children[child.key]
         events.append(Exited(child.key, process.returncode))
