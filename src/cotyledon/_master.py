@@ -18,10 +18,11 @@ from typing import Any
 from cotyledon._core.effects import Spawn
 from cotyledon._core.machine import Core
 from cotyledon._loop import Hooks, Inbox, Loop
+from cotyledon._posix.children import Child
 from cotyledon._posix.guard import Guard
 from cotyledon._posix.launch import ContextLauncher, ForkLauncher
 from cotyledon._posix.limits import Descriptors, open_standard_descriptors
-from cotyledon._posix.reactor import Child, Reactor
+from cotyledon._posix.reactor import Reactor
 from cotyledon._posix.signals import Catcher, EarlyCatcher, Wakeup, ignore_for_good
 from cotyledon._say import say
 from cotyledon._titles import program, set_title
