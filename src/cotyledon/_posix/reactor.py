@@ -180,7 +180,7 @@ class Reactor:
         self._guard.table.release(child.place)
         del self.children[child.key]
         code, account = process.returncode, child.close()
-        starved = code == -signal.SIGKILL and not child.killed and self._memory.has_killed()
+        starved = code == -signal.SIGKILL and not child.killed and self._memory.killed()
         events.append(Exited(child.key, code, process.dumped, starved, account))
 
     # Effects
@@ -242,7 +242,10 @@ class Reactor:
                 if order.process is not None:
                     self._adopt(spawn, order, order.process)
                 else:
-                    order.close()
+                    for fd in (order.channel, order.stacks_fd):
+                        if fd >= 0:
+                            FORKS.disown(fd)
+                            os.close(fd)
                     self._guard.table.release(order.place)
                     failed.append(self._failed(spawn, order.error))
         return failed

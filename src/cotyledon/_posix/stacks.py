@@ -66,13 +66,25 @@ def ask(process: Process) -> None:
 
     faulthandler drops a dump that interrupts another one, so both are made to arrive at once,
     while the process is stopped. Then the one with the higher number, which is the file's, is
-    handled first, and a standard error that nobody reads does not hold it up.
+    handled first, and a standard error that nobody reads does not hold it up. A process that
+    somebody else has stopped stays so, and answers when it goes on.
     """
-    for signum in (signal.SIGSTOP, TO_FILE, TO_STDERR, signal.SIGCONT):
+    signals = (TO_FILE, TO_STDERR)
+    if not _stopped(process.pid):
+        signals = (signal.SIGSTOP, *signals, signal.SIGCONT)
+    for signum in signals:
         try:
             process.send_signal(signum)
         except OSError:
             pass
+
+
+def _stopped(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            return stat.read().rpartition(b")")[2].split()[0] in b"Tt"
+    except (OSError, IndexError):
+        return False
 
 
 def read(fd: int) -> str:
