@@ -131,7 +131,7 @@ SERVICES = {
     kind.__name__: kind
     for kind in (Plain, Parent, DeafParent, Stopped, Stuck, Hanging, Slow, Reloading)
 }
-PATIENT = Policy(Backoff(initial=0, cap=0))
+PATIENT = Policy(backoff=Backoff(initial=0, cap=0))
 """No back-off: the test, not the policy, decides how often workers die."""
 
 
@@ -252,7 +252,9 @@ def scenario(options: dict[str, Any]) -> None:
                 made,
                 workers,
                 args=(behaviour,),
-                policy=Policy(Backoff(*policy[0]), Rollout(policy[1])) if policy else None,
+                policy=Policy(backoff=Backoff(*policy[0]), rollout=Rollout(policy[1]))
+                if policy
+                else None,
             )
         )
 

@@ -83,7 +83,7 @@ def test_a_first_death_is_answered_at_once() -> None:
 def test_a_crash_loop_waits_longer_and_longer_up_to_the_cap() -> None:
     """The waits of a slot that keeps failing double from ``initial`` up to ``cap``."""
     simulation = Simulation()
-    policy = Policy(Backoff(initial=1, factor=2, cap=6, jitter=0))
+    policy = Policy(backoff=Backoff(initial=1, factor=2, cap=6, jitter=0))
     simulation.add(1, Behaviour(start=(0.0, 0.0), start_fails=1.0), policy)
     simulation.run(40)
     deaths, spawns = times(simulation, WorkerDied), times(simulation, Spawn)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+import cotyledon.policy
 from cotyledon import Backoff as _Backoff
 from cotyledon import Policy as _Policy
 from cotyledon import Rollout as _Rollout
@@ -18,7 +19,8 @@ Rollout: Any = _Rollout
 @pytest.mark.parametrize(
     ("make", "error", "text"),
     [
-        (lambda: Backoff(initial="1"), TypeError, "'initial' must be a number of seconds"),
+        (lambda: Backoff(initial=[1]), TypeError, "'initial' must be a number of seconds"),
+        (lambda: Backoff(initial="1"), ValueError, "with one of the units ms, s, m, h, d"),
         (lambda: Backoff(initial=True), TypeError, "'initial' must be a number of seconds"),
         (lambda: Backoff(initial=-1), ValueError, "'initial' must be a number of seconds >= 0"),
         (
@@ -48,10 +50,10 @@ def test_a_bad_value_is_named(make: object, error: type[Exception], text: str) -
 
 def test_policies_are_values() -> None:
     """Equal policies are equal, hash alike, print as they are written, and pickle."""
-    policy = Policy(Backoff(cap=5), Rollout(2))
-    assert policy == Policy(Backoff(cap=5), Rollout(2)) != Policy()
-    assert hash(policy) == hash(Policy(Backoff(cap=5), Rollout(2)))
-    assert eval(repr(policy)) == policy
+    policy = Policy(backoff=Backoff(cap=5), rollout=Rollout(2))
+    assert policy == Policy(backoff=Backoff(cap=5), rollout=Rollout(2)) != Policy()
+    assert hash(policy) == hash(Policy(backoff=Backoff(cap=5), rollout=Rollout(2)))
+    assert eval(repr(policy), vars(cotyledon.policy)) == policy
     assert pickle.loads(pickle.dumps(policy)) == policy
     assert policy != "policy"
 

@@ -9,34 +9,46 @@ does not load the manager.
 
 TYPE_CHECKING = False  # type checkers take it for true; importing it from typing costs more
 if TYPE_CHECKING:
-    from cotyledon import types
+    from cotyledon import notices, types
     from cotyledon.manager import ServiceManager
-    from cotyledon.policy import Backoff, Policy, Rollout
+    from cotyledon.policy import Backoff, Intensity, Policy, Recycle, Rollout, Start
+    from cotyledon.run_as import RunAs
     from cotyledon.service import Service
-    from cotyledon.status import Death, ManagerStatus, ServiceStatus, WorkerStatus
+    from cotyledon.status import Death, ManagerStatus, ServiceStatus, Usage, WorkerStatus
 
 __all__ = [
     "Backoff",
     "Death",
+    "Intensity",
     "ManagerStatus",
     "Policy",
+    "Recycle",
     "Rollout",
+    "RunAs",
     "Service",
     "ServiceManager",
     "ServiceStatus",
+    "Start",
+    "Usage",
     "WorkerStatus",
+    "notices",
     "types",
 ]
 
 _HOMES = {
     "Backoff": "policy",
     "Death": "status",
+    "Intensity": "policy",
     "ManagerStatus": "status",
     "Policy": "policy",
+    "Recycle": "policy",
     "Rollout": "policy",
+    "RunAs": "run_as",
     "Service": "service",
     "ServiceManager": "manager",
     "ServiceStatus": "status",
+    "Start": "policy",
+    "Usage": "status",
     "WorkerStatus": "status",
 }
 
@@ -44,8 +56,8 @@ _HOMES = {
 def __getattr__(name: str) -> object:
     from importlib import import_module
 
-    if name == "types":
-        return import_module("cotyledon.types")
+    if name in {"notices", "types"}:
+        return import_module(f"cotyledon.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'cotyledon' has no attribute {name!r}")
     value = getattr(import_module(f"cotyledon.{_HOMES[name]}"), name)

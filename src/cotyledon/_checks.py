@@ -6,12 +6,26 @@ is an instance. Never holds state.
 
 import math
 import os
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
+from cotyledon._posix.launch import check_pickles
+from cotyledon.policy import Policy
 from cotyledon.service import Service
+from cotyledon.types import ServiceId
 
 SECOND = 1_000_000_000
+
+
+class Spec(NamedTuple):
+    """What :meth:`cotyledon.ServiceManager.add` was given."""
+
+    id: ServiceId
+    service: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    name: str
+    policy: Policy
 
 
 def nanoseconds(name: str, value: Any) -> int:
@@ -46,6 +60,28 @@ def check_workers(workers: Any, least: int) -> int:
             f"'workers' must be an int >= {least}, not: {workers} ({type(workers).__name__})"
         )
     return int(workers)
+
+
+def check_specs(context: Any, specs: Iterable[Spec], hooks: Iterable[Any]) -> None:
+    """Make sure that workers can be started by the context's method.
+
+    Args:
+        context: the multiprocessing context; ``None``: fork.
+        specs: the services.
+        hooks: those of new workers.
+
+    Raises:
+        TypeError: something does not pickle that has to.
+    """
+    if context is None or context.get_start_method() == "fork":
+        return
+    parts: list[tuple[str, Any]] = []
+    for spec in specs:
+        parts.append((f"the service {spec.name}", spec.service))
+        parts.extend((f"args[{i}] of {spec.name}", arg) for i, arg in enumerate(spec.args))
+        parts.extend((f"kwargs[{key!r}] of {spec.name}", spec.kwargs[key]) for key in spec.kwargs)
+    parts.extend(("the on_new_worker hook", hook) for hook in hooks)
+    check_pickles(context, parts)
 
 
 def name_of(service: Callable[..., Any]) -> str:

@@ -16,19 +16,10 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable
-from logging import CRITICAL, INFO, WARNING
+from logging import INFO, WARNING
 from typing import Any, NamedTuple
 
-from cotyledon._core.effects import (
-    AllReady,
-    Effect,
-    Exit,
-    Reason,
-    RolloutFinished,
-    Unkillable,
-    WorkerDied,
-    WorkerReady,
-)
+from cotyledon._core.effects import AllReady, Effect, Exit, Reason, StopManager, WorkerDied
 from cotyledon._core.events import (
     AbortRequested,
     Event,
@@ -42,6 +33,8 @@ from cotyledon._foreign import Foreign
 from cotyledon._posix.guard import UNHEARD, Guard
 from cotyledon._posix.reactor import Reactor
 from cotyledon._posix.signals import Catcher
+from cotyledon._telling import STOLEN, Telling
+from cotyledon.notices import Stopping
 from cotyledon.systemd import Notifier
 
 SECOND = 1_000_000_000
@@ -66,6 +59,7 @@ class Hooks:
         self.on_reload: list[Callable[..., object]] = []
         self.on_new_worker: list[Callable[..., object]] = []
         self.on_dead_worker: list[Callable[..., object]] = []
+        self.on_event: list[Callable[..., object]] = []
 
 
 class Inbox:
@@ -103,15 +97,17 @@ class Loop:
         self._lock = lock
         self._inbox = inbox
         self._hooks = hooks
-        self._name = name
+        self._given_name = name
         self._public_id = public_id
         self._notifier = notifier
         self._foreign = Foreign()
         self.note = self._foreign.note
+        self._telling = Telling(self.note, self._name, public_id, self._pid)
         self._jobs: deque[Job] = deque()
         self._soon: list[Event] = []  # for the next step
         self._stop_asked_at: int | None = None
         self._stopping = False  # the core is told in the same turn
+        self._stop_due: str | None = None  # why the core wants the manager to stop
         self.catcher: Catcher
         self.reactor: Reactor
         self.guard: Guard
@@ -133,9 +129,23 @@ class Loop:
                 self._tell(effect)
             self._foreign.tell()
             if effects and isinstance(effects[-1], Exit):
+                self._tell_the_rest()
                 return effects[-1].status
             self._work()
-            busy = self._soon or self._jobs or self._inbox.events or self.catcher.caught
+            busy = (
+                self._soon
+                or self._jobs
+                or self._inbox.events
+                or self.catcher.caught
+                or (self._stop_due and not self._stopping)
+            )
+
+    def _name(self, service: int) -> str:
+        return self.reactor.names.get(service) or self._given_name(service)
+
+    def _pid(self, worker: int) -> int | None:
+        child = self.reactor.children.get(worker)
+        return None if child is None else child.process.pid
 
     # What signals and requests mean
 
@@ -163,9 +173,7 @@ class Loop:
         while caught:
             signum = caught.popleft()
             if signum == signal.SIGHUP:
-                if not self._stopping and not any(job.kind == "on_reload" for job in self._jobs):
-                    job = Job("on_reload", self._hooks.on_reload, (), ReloadRequested())
-                    self._jobs.append(job)
+                self._reload(ReloadRequested())
             elif signum == signal.SIGTERM:
                 if self._stopping:
                     self.note(WARNING, "told to stop a second time: what is left has one second")
@@ -188,9 +196,21 @@ class Loop:
             event = requests.popleft()
             if isinstance(event, GraceChanged):
                 self.guard.table.grace = event.grace
-            events.append(event)
-        if self._inbox.stop and not self._stopping:
+            if isinstance(event, ReloadRequested):
+                self._reload(event)
+            else:
+                events.append(event)
+        if self._stopping:
+            return
+        if self._inbox.stop:
             self._stop("shutdown()", events)
+        elif self._stop_due:
+            self._stop(self._stop_due, events)
+
+    def _reload(self, request: ReloadRequested) -> None:
+        """Call the hooks, then reload; not again while the same is waiting to be done."""
+        if not self._stopping and not any(job.then == request for job in self._jobs):
+            self._jobs.append(Job("on_reload", self._hooks.on_reload, (), request))
 
     def _stop(self, why: str, events: list[Event]) -> None:
         """Begin a graceful stop: before this turn's step, so that nothing more is started."""
@@ -199,6 +219,8 @@ class Loop:
         if self._stop_asked_at is None:
             self._ask_stop()
         self._notifier.tell("STOPPING=1")
+        if self._hooks.on_event:
+            self._call(Job("on_event", self._hooks.on_event, (Stopping(why),)))
         self._call(Job("on_terminate", self._hooks.on_terminate))
         left = self._time_left()
         if left:
@@ -229,72 +251,28 @@ class Loop:
     # Telling people
 
     def _tell(self, effect: Effect) -> None:
-        match effect:
-            case WorkerDied():
-                self._tell_death(effect)
-            case AllReady():
-                self.note(INFO, "every worker is ready")
-                self._notifier.tell("READY=1")
-            case RolloutFinished(service, generation):
-                self.note(
-                    INFO, "%s: reload %d has reached every worker", self._name(service), generation
-                )
-            case WorkerReady(_, service, worker_id, took):
-                self.note(
-                    INFO,
-                    "%s worker(%d): ready after %.3f s",
-                    self._name(service),
-                    worker_id,
-                    took / SECOND,
-                )
-            case Unkillable(_, service, worker_id, left_behind):
-                self.note(
-                    CRITICAL,
-                    "%s worker(%d): still there after SIGKILL, it hangs in the kernel%s",
-                    self._name(service),
-                    worker_id,
-                    "; left behind" if left_behind else "",
-                )
-            case _:
-                pass
+        telling = self._telling
+        telling.log(effect)
+        if isinstance(effect, AllReady):
+            self._notifier.tell("READY=1")
+        elif isinstance(effect, StopManager):
+            self._stop_due = f"{effect.reason.value} ({self._name(effect.service)})"
+        elif isinstance(effect, WorkerDied):
+            self._mourn(effect)
+        if self._hooks.on_event:
+            for notice in telling.public(effect):
+                self._jobs.append(Job("on_event", self._hooks.on_event, (notice,)))
 
-    def _tell_death(self, death: WorkerDied) -> None:
-        unexpected = death.reason in (Reason.EXIT, Reason.SIGNAL, Reason.STOP_TIMEOUT)
-        if death.reason is not Reason.SPAWN_FAILED:
-            self.note(
-                WARNING if unexpected and not death.stopping else INFO,
-                "%s worker(%d): ended after %.1f s, %s (%s)%s",
-                self._name(death.service),
-                death.worker_id,
-                death.uptime / SECOND,
-                _how(death.status),
-                death.reason.value,
-                _next(death),
-            )
-            if not death.stopping and self._hooks.on_dead_worker:
-                code = STOLEN if death.status is None else death.status
-                args = (self._public_id(death.service), death.worker_id, code)
-                self._jobs.append(Job("on_dead_worker", self._hooks.on_dead_worker, args))
+    def _mourn(self, death: WorkerDied) -> None:
+        hooks = self._hooks.on_dead_worker
+        if hooks and not death.stopping and death.reason is not Reason.SPAWN_FAILED:
+            code = STOLEN if death.status is None else death.status
+            args = (self._public_id(death.service), death.worker_id, code)
+            self._jobs.append(Job("on_dead_worker", hooks, args))
 
-
-STOLEN = 255
-"""The exit code that hooks are told when a foreign ``waitpid(-1)`` took the real one."""
-
-
-def _how(status: int | None) -> str:
-    if status is None:
-        return "status unknown (taken by a foreign wait)"
-    if status >= 0:
-        return f"exit status {status}"
-    try:
-        return signal.Signals(-status).name
-    except ValueError:
-        return f"signal {-status}"
-
-
-def _next(death: WorkerDied) -> str:
-    if death.respawn_in is None:
-        return ""
-    if not death.respawn_in:
-        return ", respawned at once"
-    return f", respawned in {death.respawn_in / SECOND:.1f} s ({death.failures} deaths in a row)"
+    def _tell_the_rest(self) -> None:
+        """Call the ``on_event`` hooks for what happened last, before the end."""
+        for job in self._jobs:
+            if job.kind == "on_event":
+                self._call(job)
+        self._foreign.tell()

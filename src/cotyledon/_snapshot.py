@@ -7,8 +7,9 @@ Never stores anything.
 from collections.abc import Mapping
 
 from cotyledon._core.machine import Core
-from cotyledon._core.state import DeathRecord, Slot
-from cotyledon._posix.reactor import Child
+from cotyledon._core.state import DeathRecord, ServiceState, Slot, Worker
+from cotyledon._posix.children import Child
+from cotyledon._telling import public_death
 from cotyledon.status import Death, ManagerStatus, ServiceStatus, WorkerStatus
 from cotyledon.types import ServiceId, WorkerId
 
@@ -22,19 +23,16 @@ def take(
     state: str,
     services: Mapping[int, tuple[ServiceId, str]],
     children: Mapping[int, Child],
+    names: Mapping[int, str],
 ) -> ManagerStatus:
     """Return what holds at the instant ``now``."""
-    names: dict[int, str] = {}
-    for child in children.values():
-        if child.name is not None:
-            names[child.service] = child.name
     return ManagerStatus(
         pid,
         state,
         tuple(
             ServiceStatus(
                 services[service.key][0],
-                names.get(service.key, services[service.key][1]),
+                names.get(service.key) or services[service.key][1],
                 service.wanted,
                 service.ready,
                 service.generation,
@@ -42,8 +40,11 @@ def take(
                 tuple(
                     _worker(slot, now, children, core.stopping)
                     for slot in service.slots
-                    if slot.wanted or slot.worker is not None
+                    if slot.wanted or slot.worker is not None or slot.second is not None
                 ),
+                service.rollout_failed,
+                service.gave_up,
+                tuple(services[one.key][0] for one in service.after),
             )
             for service in list(core.services.values())
         ),
@@ -51,40 +52,66 @@ def take(
 
 
 def _worker(slot: Slot, now: int, children: Mapping[int, Child], stopping: bool) -> WorkerStatus:
-    worker = slot.worker
+    worker, second = slot.worker, slot.second
     deaths = tuple(_death(record, now) for record in slot.deaths)
+    second_pid, second_state = None, None
+    if second is not None:
+        second_pid, second_state = _pid(second, children), second.phase.name.lower()
     if worker is None:
-        wait = None if stopping else max(0, slot.not_before - now) / SECOND
-        state = "backing off" if wait else "waiting"
+        wait = max(0, slot.not_before - now) / SECOND
+        state = _empty(slot, waits=wait > 0 and not stopping)
+        due = slot.startable and not stopping
         return WorkerStatus(
             WorkerId(slot.worker_id),
             state,
             None,
             None,
             0.0,
-            wait,
+            wait if due else None,
             slot.failures,
             slot.starts,
             deaths,
+            second_pid,
+            second_state,
         )
-    child = children.get(worker.key)
     return WorkerStatus(
         WorkerId(slot.worker_id),
         worker.phase.name.lower(),
-        child.process.pid if child is not None else None,
+        _pid(worker, children),
         worker.generation,
         (now - worker.since) / SECOND,
         None,
         slot.failures,
         slot.starts,
         deaths,
+        second_pid,
+        second_state,
     )
 
 
+def _empty(slot: Slot, *, waits: bool) -> str:
+    service: ServiceState = slot.service
+    if slot.ending is not None:
+        return slot.ending.value
+    if service.gave_up:
+        return "given up"
+    if not service.open:
+        return "blocked"
+    return "backing off" if waits else "waiting"
+
+
+def _pid(worker: Worker, children: Mapping[int, Child]) -> int | None:
+    child = children.get(worker.key)
+    return child.process.pid if child is not None else None
+
+
 def _death(record: DeathRecord, now: int) -> Death:
-    return Death(
-        record.reason.value,
+    return public_death(
+        record.reason,
         record.status,
-        (record.died_at - record.started_at) / SECOND,
-        (now - record.died_at) / SECOND,
+        record.died_at - record.started_at,
+        now - record.died_at,
+        None if record.wait is None else record.wait / SECOND,
+        record.failures,
+        record.account,
     )

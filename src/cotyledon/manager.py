@@ -12,35 +12,40 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from logging import WARNING
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from cotyledon import _snapshot
-from cotyledon._checks import chance, check_context, check_workers, known_of, name_of, nanoseconds
+from cotyledon._checks import (
+    Spec,
+    chance,
+    check_context,
+    check_specs,
+    check_workers,
+    known_of,
+    name_of,
+    nanoseconds,
+)
 from cotyledon._core.effects import Spawn
-from cotyledon._core.events import GraceChanged, ScaleRequested, ServiceAdded
+from cotyledon._core.events import (
+    GraceChanged,
+    ReloadRequested,
+    RestartRequested,
+    ScaleRequested,
+    ServiceAdded,
+)
 from cotyledon._core.machine import Core
 from cotyledon._loop import Hooks, Inbox
 from cotyledon._master import Master
 from cotyledon._posix.fork import FORKS
-from cotyledon._posix.launch import check_pickles
 from cotyledon._posix.signals import EarlyCatcher
 from cotyledon._say import say
 from cotyledon._titles import program
 from cotyledon._worker import runtime
+from cotyledon.notices import Notice
 from cotyledon.policy import Policy
 from cotyledon.service import Service
 from cotyledon.status import ManagerStatus
 from cotyledon.types import ServiceId, WorkerId
-
-
-class _Spec(NamedTuple):
-    """What :meth:`ServiceManager.add` was given."""
-
-    id: ServiceId
-    service: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    name: str
 
 
 class ServiceManager:
@@ -82,7 +87,7 @@ class ServiceManager:
         self._mp_context = check_context(mp_context)
         self._pid = os.getpid()
         self._lock = threading.RLock()
-        self._specs: dict[int, _Spec] = {}
+        self._specs: dict[int, Spec] = {}
         self._numbers = itertools.count()  # next() is atomic, whoever calls add()
         self._hooks = Hooks()
         self._inbox = Inbox()
@@ -103,6 +108,7 @@ class ServiceManager:
         kwargs: Mapping[str, Any] | None = None,
         *,
         policy: Policy | None = None,
+        after: Iterable[ServiceId] = (),
     ) -> ServiceId:
         """Add a service; its workers start in order of ``add`` when the manager runs, or at once.
 
@@ -116,6 +122,9 @@ class ServiceManager:
             kwargs: keyword arguments.
             policy: how the service is kept alive (default: the service's attribute ``policy``
                 if that is a :class:`Policy`, or else the defaults).
+            after: services that must be ready before this one is started for the first time,
+                and that are stopped after it; as they have to be added before it, there are
+                no cycles.
 
         Returns:
             The id of the service, for :meth:`reconfigure` and hooks.
@@ -123,7 +132,8 @@ class ServiceManager:
         Raises:
             TypeError: ``service`` is not callable, or ``policy`` is not a policy; while the
                 manager runs with a start method other than fork: something does not pickle.
-            ValueError: ``workers`` is not an int of at least 1.
+            ValueError: ``workers`` is not an int of at least 1, or ``after`` names a service
+                that was not added.
         """
         from uuid import uuid4
 
@@ -136,18 +146,20 @@ class ServiceManager:
                 policy = Policy()
         elif not isinstance(policy, Policy):
             raise TypeError(f"'policy' must be a Policy, not: {policy!r}")
-        spec = _Spec(
+        before = tuple(dict.fromkeys(self._number(one) for one in after))
+        spec = Spec(
             ServiceId(uuid4()),
             service,
             tuple(args or ()),
             dict(kwargs or {}),
             name_of(service),
+            policy,
         )
         if self._state == "running":
-            self._check_pickles([spec])
+            check_specs(self._mp_context, [spec], self._hooks.on_new_worker)
         number = next(self._numbers)
         self._specs[number] = spec
-        self._request(ServiceAdded(number, wanted, *known_of(service), policy))
+        self._request(ServiceAdded(number, wanted, *known_of(service), policy, before))
         return spec.id
 
     def reconfigure(self, service_id: ServiceId, workers: int) -> None:
@@ -162,10 +174,53 @@ class ServiceManager:
         Raises:
             ValueError: there is no such service, or ``workers`` is not an int of at least 0.
         """
-        numbers = [key for key, spec in list(self._specs.items()) if spec.id == service_id]
-        if not numbers:
-            raise ValueError(f"{service_id} service id doesn't exists")
-        self._request(ScaleRequested(numbers[0], check_workers(workers, 0)))
+        self._request(ScaleRequested(self._number(service_id), check_workers(workers, 0)))
+
+    def reload(self, service_id: ServiceId | None = None) -> None:
+        """Reload every service, as SIGHUP does, or one; returns at once.
+
+        The ``on_reload`` hooks are called first. When it has reached every worker, or has
+        failed, ``on_event`` hooks are told so, for each service. Callable from any thread, from
+        hooks and from signal handlers.
+
+        Args:
+            service_id: what :meth:`add` returned (default ``None``: every service).
+
+        Raises:
+            ValueError: there is no such service.
+        """
+        number = None if service_id is None else self._number(service_id)
+        self._request(ReloadRequested(number))
+
+    def restart(self, service_id: ServiceId, worker_id: int | None = None) -> None:
+        """Replace the workers of a service by new ones, in a rollout, or one of them at once.
+
+        Unlike a reload it does so even if the service has a ``reload()`` of its own, and it
+        starts again what has ended for good. Returns at once; ``on_event`` hooks are told when
+        the rollout has finished or failed. Callable from any thread, from hooks and from signal
+        handlers.
+
+        Args:
+            service_id: what :meth:`add` returned.
+            worker_id: the worker (default ``None``: all of them).
+
+        Raises:
+            ValueError: there is no such service, or it never had such a worker.
+        """
+        number = self._number(service_id)
+        if worker_id is not None:
+            with self._lock:
+                service = self._core.services.get(number)
+                known = 0 if service is None else len(service.slots)
+            if isinstance(worker_id, bool) or worker_id not in range(known):
+                raise ValueError(f"{self._specs[number].name} has no worker {worker_id!r}")
+        self._request(RestartRequested(number, worker_id))
+
+    def _number(self, service_id: ServiceId) -> int:
+        for key, spec in list(self._specs.items()):
+            if spec.id == service_id:
+                return key
+        raise ValueError(f"{service_id} service id doesn't exists")
 
     def register_hooks(
         self,
@@ -173,6 +228,8 @@ class ServiceManager:
         on_reload: Callable[[], Any] | None = None,
         on_new_worker: Callable[[ServiceId, WorkerId, Service], Any] | None = None,
         on_dead_worker: Callable[[ServiceId, WorkerId, int], Any] | None = None,
+        *,
+        on_event: Callable[[Notice], Any] | None = None,
     ) -> None:
         """Register functions to call; repeatable, they are called in order.
 
@@ -184,6 +241,8 @@ class ServiceManager:
             on_dead_worker: in the master when a worker has died, unless a stop of the manager
                 ended it, as ``(service_id, worker_id, exit_code)``; the exit code is minus the
                 signal's number after a signal. The replacement may be there already.
+            on_event: in the master for everything that happens to workers and services, the
+                stop included, as ``(notice)``, one of the kinds in :mod:`cotyledon.notices`.
 
         Raises:
             TypeError: one of them is not callable.
@@ -193,6 +252,7 @@ class ServiceManager:
             "on_reload": on_reload,
             "on_new_worker": on_new_worker,
             "on_dead_worker": on_dead_worker,
+            "on_event": on_event,
         }
         for name, hook in given.items():
             if hook is not None and not callable(hook):
@@ -247,6 +307,7 @@ class ServiceManager:
                 state,
                 {key: (spec.id, spec.name) for key, spec in list(self._specs.items())},
                 {} if master is None else dict(master.children),
+                {} if master is None else master.names,
             )
 
     # The run
@@ -267,7 +328,7 @@ class ServiceManager:
             raise RuntimeError("run() must be called in the main thread: it handles signals")
         if self._state != "idle" or os.getpid() != self._pid:
             raise RuntimeError("run() can be called once, in the process that made the manager")
-        self._check_pickles(self._specs.values())
+        check_specs(self._mp_context, self._specs.values(), self._hooks.on_new_worker)
         self._state = "running"
         status = 1
         try:
@@ -308,20 +369,6 @@ class ServiceManager:
             except IndexError:  # another thread, or a signal handler, was faster
                 return
             self._core.record(time.monotonic_ns(), event)
-
-    def _check_pickles(self, specs: Iterable[_Spec]) -> None:
-        context = self._mp_context
-        if context is None or context.get_start_method() == "fork":
-            return
-        parts: list[tuple[str, Any]] = []
-        for spec in specs:
-            parts.append((f"the service {spec.name}", spec.service))
-            parts.extend((f"args[{i}] of {spec.name}", arg) for i, arg in enumerate(spec.args))
-            parts.extend(
-                (f"kwargs[{key!r}] of {spec.name}", spec.kwargs[key]) for key in spec.kwargs
-            )
-        parts.extend(("the on_new_worker hook", hook) for hook in self._hooks.on_new_worker)
-        check_pickles(context, parts)
 
     def _supervise(self) -> int:
         with self._lock:

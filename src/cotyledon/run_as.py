@@ -4,7 +4,6 @@ Responsible for the value that users give and for its validation, as far as that
 the machine. Never applies anything: the worker does, when it starts.
 """
 
-import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -75,7 +74,7 @@ class RunAs(Frozen):
             group=_account("group", group),
             groups=None if groups is None else tuple(_account("groups", g) for g in groups),
             umask=_umask(umask),
-            directory=None if directory is None else os.fspath(directory),
+            directory=None if directory is None else _directory(directory),
             environment=_environment(environment),
             nice=None if nice is None else _nice(nice),
             limits=_limits(limits),
@@ -91,6 +90,15 @@ def _account(name: str, value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"RunAs: {name!r} must be a name or a number, not: {value!r}")
     return _values.count("RunAs", name, value, least=0)
+
+
+def _directory(value: Any) -> str:
+    path = value.__fspath__() if hasattr(value, "__fspath__") else value
+    if not isinstance(path, str):
+        raise TypeError(f"RunAs: 'directory' must be a path, not: {value!r}")
+    if not path or "\0" in path:
+        raise ValueError(f"RunAs: 'directory' must be a path, not: {value!r}")
+    return path
 
 
 def _umask(value: Any) -> int | None:

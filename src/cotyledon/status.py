@@ -10,12 +10,25 @@ from typing import NamedTuple
 from cotyledon.types import ServiceId, WorkerId
 
 
+class Usage(NamedTuple):
+    """What a worker has used, its own children that it waited for included (``getrusage(2)``)."""
+
+    user: float
+    """Seconds of CPU in user code."""
+    system: float
+    """Seconds of CPU in the kernel."""
+    max_rss: int
+    """The largest resident memory in bytes."""
+
+
 class Death(NamedTuple):
     """How and why one worker ended."""
 
     reason: str
-    """``exit`` (by itself), ``signal``, ``spawn failed``, ``reload``, ``scaled down``,
-    ``stopped``, ``stop timeout`` (killed at a deadline) or ``aborted``."""
+    """Why it ended: by itself: ``exit``, ``signal``, ``core dump``, ``out of memory``, ``spawn
+    failed`` (it never began); killed by the manager: ``start timeout``, ``watchdog``, ``stop
+    timeout`` (it did not stop in time), ``aborted``; told to end: ``reload``, ``restart``,
+    ``recycled``, ``scaled down``, ``stopped`` (the manager's own stop)."""
     exit_code: int | None
     """The exit status, or minus the number of the signal; ``None``: it never started, or
     its status was taken by a foreign ``waitpid``."""
@@ -23,6 +36,16 @@ class Death(NamedTuple):
     """Seconds from its start to its end."""
     ago: float
     """Seconds from its end to the snapshot."""
+    pid: int | None = None
+    usage: Usage | None = None
+    """``None`` where it is not known, as under other start methods than fork."""
+    stacks: str | None = None
+    """The stacks of all its threads, if it was killed because it was silent."""
+    next_start_in: float | None = None
+    """Seconds from its end to the next start, as it was decided then; ``None``: no other was
+    wanted in its slot, or one was there."""
+    failures: int = 0
+    """The deaths in a row that this wait is for: 1 is answered at once."""
 
 
 class WorkerStatus(NamedTuple):
@@ -31,7 +54,9 @@ class WorkerStatus(NamedTuple):
     worker_id: WorkerId
     state: str
     """``waiting`` (no worker, the next one is due), ``backing off``, ``starting``,
-    ``ready``, ``stopping`` or ``killed`` (and not yet gone)."""
+    ``ready``, ``stopping`` or ``killed`` (and not yet gone); ``blocked`` (a service that must
+    be ready first is not); ``done`` (ended in success, not to be started again), ``failed``
+    (the same, without success) or ``given up`` (the service has failed too often)."""
     pid: int | None
     generation: int | None
     """The reload that the worker has taken up; ``None`` without a worker."""
@@ -44,7 +69,11 @@ class WorkerStatus(NamedTuple):
     starts: int
     """How many workers this slot has had."""
     deaths: tuple[Death, ...]
-    """The last deaths in this slot, the newest last."""
+    """The last ten deaths in this slot, the newest last."""
+    second_pid: int | None = None
+    """While the worker is replaced with surge: the other process in this slot."""
+    second_state: str | None = None
+    """Its state: ``starting`` or ``ready`` for a successor, ``stopping`` for a predecessor."""
 
 
 class ServiceStatus(NamedTuple):
@@ -59,6 +88,12 @@ class ServiceStatus(NamedTuple):
     reloading: bool
     """Whether a reload has not reached every worker yet."""
     workers: tuple[WorkerStatus, ...]
+    rollout_failed: bool = False
+    """Whether the last reload or restart has failed; the next one tries again."""
+    gave_up: bool = False
+    """Whether nothing is started any more, because of too many failures."""
+    after: tuple[ServiceId, ...] = ()
+    """The services that must be ready before this one starts."""
 
 
 class ManagerStatus(NamedTuple):

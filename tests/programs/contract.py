@@ -212,7 +212,7 @@ def leaving(where: str, how: str) -> None:
     manager.add(
         Leaver,
         args=(where, how),
-        policy=cotyledon.Policy(cotyledon.Backoff(initial=1000, cap=1e4)),
+        policy=cotyledon.Policy(backoff=cotyledon.Backoff(initial=1000, cap=1e4)),
     )
     run(manager)
 
@@ -599,7 +599,7 @@ def no_service() -> None:
     manager.register_hooks(on_dead_worker=dead_worker)
     manager.add(
         lambda worker_id: object(),  # type: ignore[arg-type, return-value]
-        policy=cotyledon.Policy(cotyledon.Backoff(initial=1000, cap=1000)),
+        policy=cotyledon.Policy(backoff=cotyledon.Backoff(initial=1000, cap=1000)),
     )
     manager.add(Talker)
     run(manager)
@@ -658,7 +658,7 @@ def bad_timeout() -> None:
 
     manager = cotyledon.ServiceManager()
     manager.register_hooks(on_dead_worker=dead_worker)
-    manager.add(Bad, policy=cotyledon.Policy(cotyledon.Backoff(initial=1000, cap=1000)))
+    manager.add(Bad, policy=cotyledon.Policy(backoff=cotyledon.Backoff(initial=1000, cap=1000)))
     run(manager)
 
 

@@ -54,7 +54,7 @@ def young(count: str) -> None:
     os.register_at_fork(before=before, after_in_child=in_child)
     manager = cotyledon.ServiceManager()
     manager.register_hooks(on_dead_worker=dead_worker)
-    manager.add(Talker, policy=cotyledon.Policy(cotyledon.Backoff(initial=0.01, cap=0.01)))
+    manager.add(Talker, policy=cotyledon.Policy(backoff=cotyledon.Backoff(initial=0.01, cap=0.01)))
     run(manager)
 
 
@@ -73,7 +73,7 @@ def announced() -> None:
     os.register_at_fork(before=before, after_in_child=in_child)
     manager = cotyledon.ServiceManager()
     manager.register_hooks(on_dead_worker=dead_worker)
-    manager.add(Talker, policy=cotyledon.Policy(cotyledon.Backoff(initial=0.01, cap=0.01)))
+    manager.add(Talker, policy=cotyledon.Policy(backoff=cotyledon.Backoff(initial=0.01, cap=0.01)))
     run(manager)
 
 
@@ -457,7 +457,7 @@ def failing_fork() -> None:
     manager = cotyledon.ServiceManager()
     on_signal(signal.SIGUSR1, begin)
     manager.register_hooks(on_dead_worker=dead_worker)
-    manager.add(Talker, policy=cotyledon.Policy(cotyledon.Backoff(initial=0.02, cap=0.1)))
+    manager.add(Talker, policy=cotyledon.Policy(backoff=cotyledon.Backoff(initial=0.02, cap=0.1)))
     run(manager)
 
 
@@ -479,7 +479,7 @@ def full_table() -> None:
         event("status", reasons=[death.reason for death in now.workers[0].deaths])
 
     on_signal(signal.SIGUSR2, *[status] * 1000)
-    manager.add(Talker, policy=cotyledon.Policy(cotyledon.Backoff(initial=0.05, cap=0.2)))
+    manager.add(Talker, policy=cotyledon.Policy(backoff=cotyledon.Backoff(initial=0.05, cap=0.2)))
     run(manager)
 
 

@@ -8,7 +8,7 @@ Example:
     How long does a crash loop take with this policy? ::
 
         sim = Simulation(seed=1)
-        web = sim.add(2, Behaviour(start_fails=1.0), Policy(Backoff(cap=5)))
+        web = sim.add(2, Behaviour(start_fails=1.0), Policy(backoff=Backoff(cap=5)))
         sim.run(60)
         deaths = sim.notices(WorkerDied)
 """

@@ -55,14 +55,14 @@ def _policy(rng: random.Random, mood: _Mood) -> Policy | None:
         return None
     initial = rng.choice((0.1, 0.5, 2.0) if mood.long else (0.0, 0.1, 0.5, 2.0))
     return Policy(
-        Backoff(
+        backoff=Backoff(
             initial,
             rng.choice((1.0, 1.5, 2.0)),
             max(initial, rng.choice((1.0, 5.0, 30.0))),
             rng.choice((0.0, 0.2, 1.0)),
             rng.choice((1.0, 10.0, 30.0)),
         ),
-        Rollout(rng.choice((1, 2, 100, "1%", "25%", "50%", "100%"))),
+        rollout=Rollout(rng.choice((1, 2, 100, "1%", "25%", "50%", "100%"))),
     )
 
 
