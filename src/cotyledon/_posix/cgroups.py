@@ -26,6 +26,8 @@ import fcntl
 import os
 from collections.abc import Iterator
 
+from cotyledon._posix.fork import FORKS
+
 PREFIX = "cotyledon."
 _ATTEMPTS = 100
 
@@ -158,14 +160,16 @@ class Cgroups:
     def __init__(self, directory: str, fd: int) -> None:
         self.directory = directory
         self.fd = fd
-        """Keeps what is here from being swept away by another master. Workers must not have it
-        (:meth:`Forks.own` sees to that), the guard must."""
+        """Keeps what is here from being swept away by another master. Forked workers do not have
+        it, the guard must keep it."""
+        FORKS.own(fd)
 
     @classmethod
     def find(cls) -> "Cgroups | None":
         """Return the groups of a new master, if our own group is delegated to us.
 
-        It also clears away what masters have left that were killed along with their guards.
+        It also clears away what masters have left that were killed along with their guards. In
+        the main thread, before the first worker is started.
         """
         above = own_directory()
         if above is None or not _is_delegated(above):
@@ -225,7 +229,9 @@ class Cgroups:
     def close(self) -> None:
         """Let go of the lock."""
         if self.fd >= 0:
-            os.close(self.fd)
+            with FORKS.lock:
+                FORKS.disown(self.fd)
+                os.close(self.fd)
             self.fd = -1
 
 

@@ -8,35 +8,13 @@ waits for a death: the pidfd in the poll loop tells it. Needs Linux 5.4 (``pidfd
 import errno
 import os
 import signal
-from typing import Any, NamedTuple
+from typing import Any
+
+from cotyledon.status import Usage
 
 _GROUP = 1 << 2
 """``PIDFD_SIGNAL_PROCESS_GROUP`` of ``pidfd_send_signal(2)``, Linux 6.9: the group that the
 process led, found through the pidfd, even when the process itself has been reaped."""
-
-
-class Usage(NamedTuple):
-    """What a process, and the children that it has waited for, have used in their lives."""
-
-    user: float
-    """Seconds of CPU time in the program."""
-    system: float
-    """Seconds of CPU time in the kernel, on its behalf."""
-    max_rss: int
-    """Bytes of memory of the largest of them at its largest, the pages that it shared (with the
-    master it was forked from, for one) included."""
-    minor_faults: int
-    """Pages that came without reading a disk."""
-    major_faults: int
-    """Pages that had to be read from a disk."""
-    blocks_in: int
-    """Reads of 512 bytes that reached a disk."""
-    blocks_out: int
-    """Writes of 512 bytes that were meant for a disk."""
-    voluntary_switches: int
-    """How often it has waited for something."""
-    involuntary_switches: int
-    """How often the CPU was taken from it."""
 
 
 class Process:
@@ -135,14 +113,4 @@ class Process:
 
 
 def _usage(used: Any) -> Usage:
-    return Usage(
-        used.ru_utime,
-        used.ru_stime,
-        used.ru_maxrss * 1024,
-        used.ru_minflt,
-        used.ru_majflt,
-        used.ru_inblock,
-        used.ru_oublock,
-        used.ru_nvcsw,
-        used.ru_nivcsw,
-    )
+    return Usage(used.ru_utime, used.ru_stime, used.ru_maxrss * 1024, used.ru_majflt)

@@ -24,7 +24,6 @@ one entry in the process table: so in doubt a zombie is left alone. In this orde
 
 import _signal  # type: ignore[import-not-found]
 import os
-import signal
 from collections.abc import Callable, Container
 from types import FrameType
 from typing import Any, NamedTuple
@@ -249,8 +248,7 @@ class Strangers:
 
     def _restore_handler(self) -> None:
         if self._previous is not None and not self._unheard():
-            ignored = self._previous in (signal.SIG_DFL, signal.SIG_IGN)
-            _signal.signal(_signal.SIGCHLD, signal.SIG_DFL if ignored else self._previous)
+            _signal.signal(_signal.SIGCHLD, self._previous)
 
     def _in_child(self) -> None:
         # Both in a worker and in a child that user code forks, before any of their code.
