@@ -72,7 +72,7 @@ def ask(process: Process) -> None:
     handled first, and a standard error that nobody reads does not hold it up. A process that
     somebody else has stopped stays so, and answers when it goes on.
     """
-    signals = (TO_FILE, TO_STDERR)
+    signals: tuple[int, ...] = (TO_FILE, TO_STDERR)
     if not _stopped(process.pid):
         signals = (signal.SIGSTOP, *signals, signal.SIGCONT)
     for signum in signals:
