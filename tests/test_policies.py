@@ -141,6 +141,21 @@ def test_a_significant_service_that_is_done_ends_the_manager(play, status, ends)
     assert "significant" in it.notice("Stopping")["why"]
 
 
+def test_a_crash_loop_costs_its_neighbour_nothing(play):
+    """Next to a service that crashes without a pause, a healthy one lives, and is respawned."""
+    policy = "Policy(backoff=Backoff(initial=0, cap=0))"
+    it = play(service("good", workers=2), service("bad", policy=policy, does=[["exit", 1]]))
+    pids = [it.notice("WorkerReady", service="good", worker_id=i)["of"] for i in range(2)]
+    until(lambda: it.count("WorkerDied", service="bad") > 50, "it crashes and crashes")
+    assert not it.count("WorkerDied", service="good")
+    it.program.signal(KILL, pids[1])
+    it.notice("WorkerReady", service="good", worker_id=1)
+    crashes = it.count("WorkerDied", service="bad")
+    until(lambda: it.count("WorkerDied", service="bad") > crashes + 20, "and goes on crashing")
+    assert it.count("WorkerDied", service="good") == 1
+    assert it.stop() == 0
+
+
 # --- rollouts -----------------------------------------------------------------------------
 
 
