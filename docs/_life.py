@@ -8,7 +8,7 @@ it draws what it finds.
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from cotyledon._core.effects import Effect, Reason, Spawn, Unkillable, WorkerDied
 from cotyledon._core.events import Event
@@ -33,7 +33,7 @@ ORDER = [reason.value for reason in Reason]
 class Watched(Core):
     """The real core, whose workers' steps are written down."""
 
-    found: Found
+    found: ClassVar[Found]
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -80,7 +80,7 @@ def find(seeds: int = SEEDS) -> Found:
     """Play the scenarios, and return every step that was taken in them."""
 
     class Noted(Watched):
-        found: Found = {}
+        found: ClassVar[Found] = {}
 
     for seed in range(seeds):
         play(seed, Noted)

@@ -37,6 +37,15 @@ SUBJECTS = (
     "running-as",
     "watchdog",
 )
+OTHERS = (
+    "api",
+    "architecture",
+    "index",
+    "life-of-a-worker",
+    "migrating-from-2.2",
+    "what-happens-when",
+    "writing-a-service",
+)
 SECOND = 1_000_000_000
 
 
@@ -76,10 +85,11 @@ def test_a_page_opens_with_its_contract(page: str) -> None:
     assert "\n## Decisions\n" in text
 
 
-@pytest.mark.parametrize("page", [path.stem for path in sorted(DOCS.glob("*.md"))])
+@pytest.mark.parametrize("page", [*SUBJECTS, *OTHERS])
 def test_prose_keeps_to_its_width(page: str) -> None:
-    """No line is longer than 110 characters, but in tables."""
-    wide = [line for line in read(page).splitlines() if len(line) > 110 and line[0] != "|"]
+    """No line is longer than 100 characters, but for what cannot be broken."""
+    lines = read(page).splitlines()
+    wide = [line for line in lines if len(line) > 100 and " " in line and line[0] != "|"]
     assert not wide
 
 
@@ -108,7 +118,7 @@ def fresh() -> Iterator[Callable[[], None]]:
     with (
         mock.patch.object(cotyledon.ServiceManager, "_process_runner_already_created", False),
         mock.patch.object(cotyledon.ServiceManager, "run"),
-        mock.patch.dict(sys.modules, {"uvloop": uvloop}),  # type: ignore[dict-item]
+        mock.patch.dict(sys.modules, {"uvloop": uvloop}),
     ):
         yield reset
     for signum, handler in handlers.items():
@@ -161,7 +171,7 @@ def test_the_waits_of_the_back_off() -> None:
         assert float(wait) == longest
         assert float(least) == pytest.approx(backoff.delay(int(deaths), policy, 1.0) / SECOND)
         assert float(total) == since
-    assert "After 5 deaths and a\n  life of 65 s" in read("restarting")
+    assert "After 5 deaths and a life of 65 s" in " ".join(read("restarting").split())
     assert backoff.count(5, 65 * SECOND, policy) == 4
     assert backoff.delay(4, policy, 0.0) == 2 * SECOND
 
