@@ -18,7 +18,14 @@ import cotyledon
 from cotyledon import Backoff, Intensity, Policy, Recycle, Rollout, RunAs, notices
 from cotyledon._core import backoff, health
 from cotyledon._core import events as ev
-from cotyledon._core.effects import GaveUp, MeasureMemory, Reason, RolloutFinished, Terminate
+from cotyledon._core.effects import (
+    GaveUp,
+    MeasureMemory,
+    ReadBeat,
+    Reason,
+    RolloutFinished,
+    Terminate,
+)
 from cotyledon._core.machine import IN_ORDER
 from cotyledon._core.state import Ending, Phase
 from tests.test_docs import examples
@@ -364,6 +371,25 @@ def test_a_silent_worker_has_one_more_second() -> None:
         assert last - least == 1
 
 
+@pytest.mark.parametrize("pause", [0.1, 1, 10, 14, 16, 27])
+def test_the_cost_of_heartbeats(pause: float) -> None:
+    """A hundred workers cost the master as many look-ups in a second as the page says."""
+    assert "three to seven look-ups in a second" in " ".join(read("watchdog").split())
+    world = World()
+    world.up(1, Policy(watchdog=30))
+    began = world.now
+    while world.seconds < 3000:
+        due = world.core.next_deadline()
+        assert due is not None
+        world.now = due
+        assert world.tell() == [ReadBeat(world.worker().key)]
+        beats = (world.now - began) // round(pause * SECOND)
+        assert not world.tell(
+            ev.Heartbeat(world.worker().key, began + beats * round(pause * SECOND))
+        )
+    assert 3 <= 100 * len(world.when(ReadBeat)) / world.seconds <= 7
+
+
 # Events
 
 
@@ -434,3 +460,13 @@ def test_the_defaults_that_pages_name() -> None:
     assert math.isclose(Recycle().jitter, 0.1)
     assert Ending.DONE.value == "done"
     assert Reason.RECYCLED.value == "recycled"
+
+
+def test_every_part_of_the_core_is_in_the_architecture() -> None:
+    """The picture of the layers has each module of the core."""
+    picture = read("architecture").split("```")[1]
+    core = picture[picture.index("_core/") :]
+    package = Path(inspect.getfile(cotyledon)).parent / "_core"
+    modules = [path.stem for path in package.glob("*.py") if path.stem != "__init__"]
+    assert len(modules) > 5
+    assert not [name for name in modules if name not in core]
