@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 import cotyledon.policy
-
 from cotyledon import Backoff as _Backoff
 from cotyledon import Policy as _Policy
 from cotyledon import Rollout as _Rollout

@@ -97,12 +97,12 @@ class Loop:
         self._lock = lock
         self._inbox = inbox
         self._hooks = hooks
-        self._name = name
+        self._given_name = name
         self._public_id = public_id
         self._notifier = notifier
         self._foreign = Foreign()
         self.note = self._foreign.note
-        self._telling = Telling(self.note, name, public_id, self._pid)
+        self._telling = Telling(self.note, self._name, public_id, self._pid)
         self._jobs: deque[Job] = deque()
         self._soon: list[Event] = []  # for the next step
         self._stop_asked_at: int | None = None
@@ -139,6 +139,9 @@ class Loop:
                 or self.catcher.caught
                 or (self._stop_due and not self._stopping)
             )
+
+    def _name(self, service: int) -> str:
+        return self.reactor.names.get(service) or self._given_name(service)
 
     def _pid(self, worker: int) -> int | None:
         child = self.reactor.children.get(worker)
@@ -217,7 +220,8 @@ class Loop:
             self._ask_stop()
         self._notifier.tell("STOPPING=1")
         if self._hooks.on_event:
-            self._call(Job("on_event", self._hooks.on_event, (Stopping(why),)))
+            self._jobs.append(Job("on_event", self._hooks.on_event, (Stopping(why),)))
+            self._tell_the_rest()
         self._call(Job("on_terminate", self._hooks.on_terminate))
         left = self._time_left()
         if left:
@@ -268,8 +272,11 @@ class Loop:
             self._jobs.append(Job("on_dead_worker", hooks, args))
 
     def _tell_the_rest(self) -> None:
-        """Call the ``on_event`` hooks for what happened last, before the end."""
-        for job in self._jobs:
+        """Call the ``on_event`` hooks that are due, before something final."""
+        jobs, self._jobs = self._jobs, deque()
+        for job in jobs:
             if job.kind == "on_event":
                 self._call(job)
+            else:
+                self._jobs.append(job)
         self._foreign.tell()

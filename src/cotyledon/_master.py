@@ -18,10 +18,11 @@ from typing import Any
 from cotyledon._core.effects import Spawn
 from cotyledon._core.machine import Core
 from cotyledon._loop import Hooks, Inbox, Loop
+from cotyledon._posix.children import Child
 from cotyledon._posix.guard import Guard
 from cotyledon._posix.launch import ContextLauncher, ForkLauncher
 from cotyledon._posix.limits import Descriptors, open_standard_descriptors
-from cotyledon._posix.reactor import Child, Reactor
+from cotyledon._posix.reactor import Reactor
 from cotyledon._posix.signals import Catcher, EarlyCatcher, Wakeup, ignore_for_good
 from cotyledon._say import say
 from cotyledon._titles import program, set_title
@@ -99,6 +100,11 @@ class Master:
     def children(self) -> Mapping[int, Child]:
         """The processes, by the number of the worker."""
         return self._reactor.children
+
+    @property
+    def names(self) -> Mapping[int, str]:
+        """The names of services, as their workers have told them."""
+        return self._reactor.names
 
     def wake(self) -> None:
         """Have the loop look at its inbox."""

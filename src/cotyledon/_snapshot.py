@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from cotyledon._core.machine import Core
 from cotyledon._core.state import DeathRecord, ServiceState, Slot, Worker
-from cotyledon._posix.reactor import Child
+from cotyledon._posix.children import Child
 from cotyledon._telling import public_death
 from cotyledon.status import Death, ManagerStatus, ServiceStatus, WorkerStatus
 from cotyledon.types import ServiceId, WorkerId
@@ -23,19 +23,16 @@ def take(
     state: str,
     services: Mapping[int, tuple[ServiceId, str]],
     children: Mapping[int, Child],
+    names: Mapping[int, str],
 ) -> ManagerStatus:
     """Return what holds at the instant ``now``."""
-    names: dict[int, str] = {}
-    for child in children.values():
-        if child.name is not None:
-            names[child.service] = child.name
     return ManagerStatus(
         pid,
         state,
         tuple(
             ServiceStatus(
                 services[service.key][0],
-                names.get(service.key, services[service.key][1]),
+                names.get(service.key) or services[service.key][1],
                 service.wanted,
                 service.ready,
                 service.generation,

@@ -307,6 +307,7 @@ class ServiceManager:
                 state,
                 {key: (spec.id, spec.name) for key, spec in list(self._specs.items())},
                 {} if master is None else dict(master.children),
+                {} if master is None else master.names,
             )
 
     # The run
@@ -402,4 +403,8 @@ class ServiceManager:
             program(),
             spawn.grace,
             tuple(self._hooks.on_new_worker),
+            told=spec.policy.start.ready == "told",
+            stacks=bool(spec.policy.watchdog or spec.policy.start.timeout),
+            watchdog=spec.policy.watchdog,
+            run_as=spec.policy.run_as,
         )

@@ -3,23 +3,22 @@
 Responsible for the public face of a service: what it may override and what it inherits.
 Never supervises, never touches the process: that is the worker's runtime. A subclass is
 free to forget ``super().__init__()`` and to use any other attribute name for itself, so
-nothing here is relied upon by the runtime but the names documented below.
+nothing here is relied upon by the runtime but ``run``, ``terminate``, ``reload``, ``name`` and
+``graceful_shutdown_timeout``. What it calls ``ready``, ``extend`` or ``heartbeat`` hides ours.
 """
 
 import os
 import signal
 from typing import Any
 
+from cotyledon._link import LINK
 from cotyledon.types import WorkerId
 
+_SECOND = 1_000_000_000
 
-class Service:
-    """One unit of work; the manager runs ``workers`` processes of it.
 
-    In each worker process the class (or a factory) is called as
-    ``service(worker_id, *args, **kwargs)`` in the main thread. Then :meth:`run` is called in
-    a thread of its own. Threads that ``__init__`` starts live on, with or without ``run``.
-    """
+class BaseService:
+    """What services with threads and services with an event loop have in common."""
 
     name: str | None = None
     """The name in titles, logs and status. ``None``: the class's own name. May be set on
@@ -35,7 +34,7 @@ class Service:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if cls.name is None:
+        if cls.name is None and BaseService not in cls.__bases__:
             cls.name = cls.__name__
 
     def __init__(self, worker_id: int) -> None:
@@ -46,6 +45,59 @@ class Service:
                 worker that it replaces.
         """
         self.worker_id = WorkerId(worker_id)
+
+    def ready(self) -> None:
+        """Tell the manager that the service is ready, if its policy is ``Start(ready="told")``.
+
+        Otherwise the worker is ready when it is built, and this does nothing. Callable from any
+        thread, and in ``__init__``, where it takes effect when the service is built. Only the
+        first call counts. Outside a worker it does nothing.
+        """
+        LINK.ready()
+
+    def extend(self, seconds: float) -> None:
+        """Ask for more time to get ready, if the policy has a ``Start(timeout=...)``.
+
+        The worker has this long from now on, if that is later than it had before. Callable from
+        any thread, and in ``__init__``, repeatedly. It does nothing once the worker is ready, and
+        outside a worker.
+
+        Args:
+            seconds: how long from now, at least 0; a number, or a string such as ``"10m"``.
+
+        Raises:
+            TypeError: ``seconds`` is no number.
+            ValueError: ``seconds`` is negative or not finite.
+        """
+        from cotyledon import _values  # here: who only defines services does not need it
+
+        found = _values.seconds("extend()", "seconds", seconds)
+        LINK.extend(round(found * _SECOND))
+
+    def heartbeat(self) -> None:
+        """Tell the manager that the service is alive, if the policy has a ``watchdog``.
+
+        It is to be called more often than the watchdog's seconds: a ready worker without a
+        heartbeat for that long is killed. Callable from any thread, and in ``__init__``. It
+        costs a look at the clock and a store into memory, so that it may be called in a tight
+        loop. Outside a worker it does nothing.
+        """
+        LINK.beat()
+
+
+def overrides(service: type[BaseService], method: str) -> bool:
+    """Whether a class has a method of its own, and not that of the class that users subclass."""
+    theirs = [kind for kind in service.__mro__ if BaseService in kind.__bases__]
+    return all(getattr(service, method) is not getattr(kind, method) for kind in theirs)
+
+
+class Service(BaseService):
+    """One unit of work; the manager runs ``workers`` processes of it.
+
+    In each worker process the class (or a factory) is called as
+    ``service(worker_id, *args, **kwargs)`` in the main thread. Then :meth:`run` is called in
+    a thread of its own. Threads that ``__init__`` starts live on, with or without ``run``.
+    """
 
     def run(self) -> None:
         """Do the work. Called once, in a thread of its own; returning does not end the worker.

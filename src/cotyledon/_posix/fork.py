@@ -26,8 +26,8 @@ class Birth(NamedTuple):
 
     main: Callable[[], NoReturn]
     """Run with signals blocked; it calls :meth:`Forks.unblock` when it has its handlers."""
-    keep: int = -1
-    """The one descriptor of ours that the child has (-1: it looks after them itself)."""
+    keep: tuple[int, ...] = ()
+    """The descriptors of ours that the child has (none: it looks after them itself)."""
 
 
 class Forks:
@@ -38,6 +38,8 @@ class Forks:
         self.lock = threading.RLock()
         self._owned = bytearray()  # by descriptor: whether it is ours
         self._registered = False
+        self.forget: Callable[[], None] | None = None
+        """What else a child that user code forks must not have from this process."""
         self._thread = threading.local()  # of the fork under way: the mask, and whose it is
 
     def own(self, *fds: int) -> None:
@@ -94,6 +96,11 @@ class Forks:
                 _lead_group(child)
         return made
 
+    @property
+    def forking(self) -> bool:
+        """Whether the fork that this thread is in the middle of is one of :meth:`fork`."""
+        return getattr(self._thread, "ours", False)
+
     def unblock(self) -> None:
         """Leave the signal mask of the fork."""
         _signal.pthread_sigmask(_signal.SIG_SETMASK, self._thread.mask)
@@ -107,8 +114,8 @@ class Forks:
                 os.setsid()
             else:
                 os.setpgid(0, 0)
-            if birth.keep >= 0:
-                self.disown(birth.keep)
+            if birth.keep:
+                self.disown(*birth.keep)
                 self._close_owned()
             birth.main()
         except BaseException:
@@ -143,6 +150,9 @@ class Forks:
             return
         self.lock = threading.RLock()  # the thread that holds the other one may not be here
         forget_handlers()
+        if self.forget is not None:
+            self.forget()
+            self.forget = None
         self._close_owned()
         self.unblock()
 

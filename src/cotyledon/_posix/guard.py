@@ -14,7 +14,6 @@ anything while the master is healthy, and never signals a process that is not in
 """
 
 import _socket
-import mmap
 import os
 import select
 import signal
@@ -25,6 +24,7 @@ from typing import NoReturn
 from cotyledon._posix.fork import FORKS, Birth
 from cotyledon._posix.processes import Process
 from cotyledon._posix.signals import HANDLED
+from cotyledon._posix.table import Table
 
 SECOND = 1_000_000_000
 MARGIN = SECOND // 2
@@ -39,90 +39,11 @@ GLANCE = 0.1
 """Seconds between two looks at something that is not as it should be."""
 GLANCES = 10
 """How many looks must find the same signal unread before it counts as not handled."""
-CAPACITY = 1 << 15
 
 _NOT_IGNORED = {
     *(signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT, signal.SIGCHLD),
     *(signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT),
 }
-
-_STOP_BY = 0  # cells of the table before the workers': the promise of the master,
-_GRACE = 1  # and its graceful timeout
-_PATIENCE = 2  # how long it may make no progress after that
-_FIRST = 3
-
-
-class Table:
-    """Which processes must not outlive the master, in memory that is shared across forks.
-
-    Two cells per worker: its pid (0: none) and its graceful timeout in nanoseconds (0: none).
-    """
-
-    def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, 8 * (_FIRST + 2 * CAPACITY))
-        self._cells = memoryview(self._memory).cast("q")
-        self._used = 0  # places that were ever taken; this and the next in the master alone
-        self._free: list[int] = []
-
-    def reserve(self) -> int:
-        """Take a place in the table.
-
-        Raises:
-            OSError: there are more than 32,768 workers.
-        """
-        if self._free:
-            return self._free.pop()
-        if self._used == CAPACITY:
-            raise OSError(f"more than {CAPACITY} workers")
-        self._used += 1
-        return self._used - 1
-
-    def enter(self, place: int, pid: int, grace: int) -> None:
-        """Write a process down; called by the master, and by a forked child for itself."""
-        cell = _FIRST + 2 * place
-        self._cells[cell + 1] = grace
-        self._cells[cell] = pid
-
-    def release(self, place: int) -> None:
-        """Forget a process that is gone with its group."""
-        self._cells[_FIRST + 2 * place] = 0
-        self._free.append(place)
-
-    def set_grace(self, place: int, grace: int) -> None:
-        """Change a worker's graceful timeout."""
-        self._cells[_FIRST + 2 * place + 1] = grace
-
-    @property
-    def stop_by(self) -> int:
-        """The instant at which the master promised to have ended everything (0: none)."""
-        return self._cells[_STOP_BY]
-
-    @stop_by.setter
-    def stop_by(self, instant: int) -> None:
-        self._cells[_STOP_BY] = instant
-
-    @property
-    def grace(self) -> int:
-        """The manager's graceful timeout."""
-        return self._cells[_GRACE]
-
-    @grace.setter
-    def grace(self, grace: int) -> None:
-        self._cells[_GRACE] = grace
-
-    @property
-    def patience(self) -> int:
-        """How long the master may make no progress after that instant."""
-        return self._cells[_PATIENCE]
-
-    @patience.setter
-    def patience(self, patience: int) -> None:
-        self._cells[_PATIENCE] = patience
-
-    def entries(self) -> dict[int, int]:
-        """Return pid -> graceful timeout of every process in the table."""
-        pids = self._cells[_FIRST::2].tolist()
-        return {pid: self._cells[_FIRST + 2 * place + 1] for place, pid in enumerate(pids) if pid}
 
 
 class Guard:
@@ -195,6 +116,7 @@ class Guard:
         for fd in (self._bell, self._master):
             FORKS.disown(fd)
             os.close(fd)
+        self.table.close()
 
     # In the guard
 

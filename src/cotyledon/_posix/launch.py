@@ -8,14 +8,64 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 
-from cotyledon._posix import channel
+from cotyledon._posix import channel, stacks
 from cotyledon._posix.fork import FORKS, Birth
-from cotyledon._posix.guard import Table
 from cotyledon._posix.limits import Descriptors
 from cotyledon._posix.processes import Process
 from cotyledon._posix.signals import OURS
+from cotyledon._posix.table import Pulse, Table
+
+
+class Ties(NamedTuple):
+    """What a worker has that leads to its master."""
+
+    channel: int
+    """Its end of the channel."""
+    stacks: int
+    """Where the stacks of its threads go when they are asked for (-1: nowhere)."""
+    beat: memoryview
+    """One cell, for the instant of its last heartbeat."""
+
+
+class SentTies:
+    """The same on the way to a process that multiprocessing starts.
+
+    Args:
+        channel: the worker's end, which is not closed here.
+        stacks_fd: see :class:`Ties`.
+        pulse: where the heartbeats go.
+        nofile: the limit of descriptors that the program started with, to be set again.
+    """
+
+    def __init__(
+        self, channel: int, stacks_fd: int, pulse: Pulse, nofile: tuple[int, int] | None
+    ) -> None:
+        self._fds: tuple[int, ...] = channel, stacks_fd
+        self._pulse = pulse
+        self._nofile = nofile
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        from multiprocessing.reduction import DupFd
+
+        sent = tuple(None if fd < 0 else DupFd(fd) for fd in self._fds)
+        return sent, self._pulse, self._nofile
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        sent, self._pulse, self._nofile = state
+        # At once: under forkserver the other side closes them when they were taken.
+        self._fds = tuple(-1 if one is None else one.detach() for one in sent)
+
+    def arrive(self) -> Ties:
+        """Return the ties, in the process that they were sent to."""
+        if self._nofile is not None:
+            Descriptors.set(self._nofile)
+        channel_fd, stacks_fd = self._fds
+        for fd in self._fds:
+            if fd >= 0:
+                os.set_inheritable(fd, False)
+        return Ties(channel_fd, stacks_fd, self._pulse.cell)
 
 
 class Order:
@@ -26,11 +76,23 @@ class Order:
         place: its place in the guard's table.
         grace: its graceful timeout in nanoseconds, for the table.
 
+    If ``assignment.stacks``, a file in memory is made for the stacks of the worker's threads,
+    as ``stacks_fd`` (else -1); the caller closes it, as it does ``channel``.
+
     Raises:
-        OSError: no descriptor is left for its channel.
+        OSError: no descriptor is left for them.
     """
 
-    __slots__ = ("assignment", "channel", "error", "grace", "place", "process", "theirs")
+    __slots__ = (
+        "assignment",
+        "channel",
+        "error",
+        "grace",
+        "place",
+        "process",
+        "stacks_fd",
+        "theirs",
+    )
 
     def __init__(self, assignment: Any, place: int, grace: int) -> None:
         self.assignment = assignment
@@ -38,6 +100,16 @@ class Order:
         self.grace = grace
         self.channel, self.theirs = channel.pair()
         FORKS.own(self.channel, self.theirs)
+        self.stacks_fd = -1
+        if assignment.stacks:
+            try:
+                self.stacks_fd = stacks.make()
+            except OSError:
+                self.drop_theirs()
+                FORKS.disown(self.channel)
+                os.close(self.channel)
+                raise
+            FORKS.own(self.stacks_fd)
         self.process: Process | None = None
         self.error: BaseException | None = None
 
@@ -59,13 +131,13 @@ class ForkLauncher:
     """Forks the master.
 
     Args:
-        main: called in the worker with the assignment and the worker's end of the channel.
+        main: called in the worker with the assignment and its ties.
         table: the guard's.
         limits: restored in the worker.
     """
 
     def __init__(
-        self, main: Callable[[Any, int], NoReturn], table: Table, limits: Descriptors
+        self, main: Callable[[Any, Ties], NoReturn], table: Table, limits: Descriptors
     ) -> None:
         self._main = main
         self._table = table
@@ -74,7 +146,13 @@ class ForkLauncher:
 
     def launch(self, orders: Sequence[Order]) -> None:
         """See :meth:`Launcher.launch`."""
-        births = [Birth(partial(self._be, order), order.theirs) for order in orders]
+        births = [
+            Birth(
+                partial(self._be, order),
+                (order.theirs,) if order.stacks_fd < 0 else (order.theirs, order.stacks_fd),
+            )
+            for order in orders
+        ]
         for order, pid in zip(orders, FORKS.fork(births), strict=True):
             order.drop_theirs()
             if isinstance(pid, OSError):
@@ -94,7 +172,8 @@ class ForkLauncher:
         if os.getppid() != self._master:
             os._exit(1)
         self._limits.restore()
-        self._main(order.assignment, order.theirs)
+        beat = self._table.pulse(order.place).cell
+        self._main(order.assignment, Ties(order.theirs, order.stacks_fd, beat))
 
 
 class SpawnedProcess(Process):
@@ -120,17 +199,29 @@ class ContextLauncher:
 
     Args:
         context: a ``multiprocessing`` context.
-        main: a function that pickles; called in the worker with the assignment and a socket
-            that is its end of the channel.
+        main: a function that pickles; called in the worker with the assignment and
+            :class:`SentTies`.
         table: the guard's.
+        limits: those of descriptors that workers get are the ones from before they were raised.
+
+    Raises:
+        OSError: no descriptor is left.
     """
 
-    def __init__(self, context: Any, main: Callable[..., Any], table: Table) -> None:
+    def __init__(
+        self,
+        context: Any,
+        main: Callable[[Any, SentTies], Any],
+        table: Table,
+        limits: Descriptors | None = None,
+    ) -> None:
         from multiprocessing import resource_tracker
 
         self._context = context
         self._main = main
         self._table = table
+        self._limits = limits
+        table.share()
         # It inherits what is ignored: a SIGHUP to the process group must not end it. And it
         # unblocks our signals when it starts, so that has to be before the first launch.
         handler = signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -149,14 +240,14 @@ class ContextLauncher:
             order.drop_theirs()
 
     def _start(self, order: Order) -> Process:
-        import socket
-
-        end = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=os.dup(order.theirs))
+        nofile = None if self._limits is None else self._limits.before
+        pulse = self._table.pulse(order.place)
+        ties = SentTies(order.theirs, order.stacks_fd, pulse, nofile)
         # A signal that arrives while the worker still imports waits until it has handlers.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, OURS)
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, (*OURS, *stacks.SIGNALS))
         source = None
         try:
-            source = self._context.Process(target=self._main, args=(order.assignment, end))
+            source = self._context.Process(target=self._main, args=(order.assignment, ties))
             source.start()
             self._table.enter(order.place, source.pid, order.grace)
             return SpawnedProcess(source)
@@ -167,7 +258,6 @@ class ContextLauncher:
             raise
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            end.close()
 
 
 class Unpicklable(TypeError):

@@ -14,12 +14,13 @@ class Descriptors:
     """The soft limit of this process, raised towards the hard one."""
 
     def __init__(self) -> None:
-        self._before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        """The soft and the hard limit that the program started with."""
         self._raised = False
 
     def raise_limit(self) -> None:
         """Raise the soft limit to what many workers need, as far as the hard one allows."""
-        soft, hard = self._before
+        soft, hard = self.before
         enough = ENOUGH if hard == resource.RLIM_INFINITY else min(hard, ENOUGH)
         if soft != resource.RLIM_INFINITY and soft < enough:
             self._raised = True
@@ -31,10 +32,15 @@ class Descriptors:
     def restore(self) -> None:
         """Set what the program started with."""
         if self._raised:
-            try:
-                resource.setrlimit(resource.RLIMIT_NOFILE, self._before)
-            except (OSError, ValueError):
-                pass
+            self.set(self.before)
+
+    @staticmethod
+    def set(bounds: tuple[int, int]) -> None:
+        """Set the soft and the hard limit, if that is allowed."""
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, bounds)
+        except (OSError, ValueError):
+            pass
 
 
 def open_standard_descriptors() -> None:

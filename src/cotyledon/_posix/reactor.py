@@ -7,65 +7,47 @@ kernel can refuse: a failed start is an event.
 
 import os
 import select
+import signal
 import time
 from collections.abc import Callable, Iterable
 from logging import CRITICAL, ERROR
-from typing import Any, NamedTuple
+from typing import Any
 
-from cotyledon._core.effects import Effect, Kill, Reload, Spawn, Terminate
-from cotyledon._core.events import Event, Exited, Ready, Reloaded, SpawnFailed
+from cotyledon._core.effects import (
+    DumpStacks,
+    Effect,
+    Kill,
+    MeasureMemory,
+    ReadBeat,
+    Reload,
+    Spawn,
+    Terminate,
+)
+from cotyledon._core.events import (
+    Event,
+    Exited,
+    Extended,
+    Heartbeat,
+    Measured,
+    Ready,
+    Reloaded,
+    SpawnFailed,
+)
 from cotyledon._core.grace import bounded
-from cotyledon._posix import channel
+from cotyledon._posix import channel, memory, stacks
+from cotyledon._posix.children import Child
 from cotyledon._posix.fork import FORKS
 from cotyledon._posix.guard import Guard
 from cotyledon._posix.launch import Launcher, Order
 from cotyledon._posix.processes import Process
 from cotyledon._posix.signals import Catcher, Wakeup
-from cotyledon.status import Usage
 
 SECOND = 1_000_000_000
 GUARD_PAUSE = SECOND
 REAP_PAUSE = SECOND // 200
 """How long to leave a dead process alone whose status cannot be had yet."""
-
-
 LAST = 2 * SECOND
 """How long killed processes may take to vanish when supervision has failed."""
-
-
-class Account(NamedTuple):
-    """What is known of the end of a worker, for the record of its death."""
-
-    pid: int
-    usage: Usage | None
-    stacks: str | None
-
-
-class Child:
-    """A worker's process, its channel, and its place in the guard's table."""
-
-    __slots__ = (
-        "channel",
-        "grace",
-        "key",
-        "name",
-        "owes",
-        "place",
-        "process",
-        "service",
-        "unsent",
-    )
-
-    def __init__(self, spawn: Spawn, process: Process, channel_fd: int, place: int) -> None:
-        self.key = spawn.worker
-        self.service = spawn.service
-        self.grace = spawn.grace  # the manager's
-        self.process = process
-        self.channel = channel_fd
-        self.place = place
-        self.name: str | None = None
-        self.owes = 0  # the generation that it was told of and has not taken up
-        self.unsent: channel.Message | None = None  # until the channel has room again
 
 
 class Reactor:
@@ -88,6 +70,7 @@ class Reactor:
         say: Callable[..., None],
     ) -> None:
         self.children: dict[int, Child] = {}
+        self.names: dict[int, str] = {}  # of services, as their workers have told them
         self.launcher: Launcher | None = None
         self._wakeup = wakeup
         self._catcher = catcher
@@ -99,6 +82,7 @@ class Reactor:
         self._reap_due: int | None = None
         self._assign = assign
         self._by_fd: dict[int, Child] = {}
+        self._memory = memory.OutOfMemory()
         self._epoll = select.epoll()
         self._epoll.register(wakeup.fd, select.EPOLLIN)
         self._master = os.getpid()
@@ -125,7 +109,7 @@ class Reactor:
             child = self._by_fd.get(fd)
             if child is not None:
                 if fd == child.process.pidfd:
-                    self._forget(fd)
+                    self._epoll.unregister(fd)
                     exited.append(child)
                 else:
                     self._listen(child, events)
@@ -154,9 +138,11 @@ class Reactor:
         for message in messages:
             match message:
                 case channel.ReadyMessage(name, reloads, grace):
-                    child.name = name
+                    child.name = self.names[child.service] = name
                     self._guard_grace(child, grace)
                     events.append(Ready(child.key, reloads, grace))
+                case channel.ExtendMessage(by):
+                    events.append(Extended(child.key, by))
                 case channel.ReloadedMessage(generation, grace):
                     if generation >= child.owes:
                         child.owes = 0
@@ -170,8 +156,9 @@ class Reactor:
 
     def _hang_up(self, child: Child) -> None:
         if child.channel >= 0:
-            self._forget(child.channel)
-            os.close(child.channel)
+            with FORKS.lock:  # no thread forks between the map and the descriptor
+                self._forget(child.channel)
+                os.close(child.channel)
             child.channel = -1
 
     def _forget(self, fd: int) -> None:
@@ -189,16 +176,19 @@ class Reactor:
             self._reap_due = time.monotonic_ns() + REAP_PAUSE
             return
         self._hang_up(child)
-        process.close()
+        del self._by_fd[process.pidfd]
         self._guard.table.release(child.place)
         del self.children[child.key]
-        events.append(Exited(child.key, process.returncode))
+        code, account = process.returncode, child.close()
+        starved = code == -signal.SIGKILL and not child.killed and self._memory.killed()
+        events.append(Exited(child.key, code, process.dumped, starved, account))
 
     # Effects
 
     def perform(self, effects: Iterable[Effect]) -> list[Event]:
-        """Carry out effects, and return what could not be done; notices are not our business."""
+        """Carry out effects, and return the answers; notices are not our business."""
         spawns: list[Spawn] = []
+        answers: list[Event] = []
         for effect in effects:
             match effect:
                 case Spawn():
@@ -207,13 +197,34 @@ class Reactor:
                     self._send(worker, channel.StopMessage())
                 case Reload(worker, generation):
                     self._send(worker, channel.ReloadMessage(generation))
-                case Kill(worker):
-                    child = self.children.get(worker)
-                    if child is not None and not child.process.kill():
-                        self._say(CRITICAL, "process %d: not allowed to kill", child.process.pid)
+                case Kill() | DumpStacks() | ReadBeat() | MeasureMemory():
+                    child = self.children.get(effect.worker)
+                    if child is not None:
+                        self._look_after(child, effect, answers)
                 case _:
                     pass
-        return self._spawn(spawns) if spawns else []
+        if spawns:
+            answers.extend(self._spawn(spawns))
+        return answers
+
+    def _look_after(
+        self, child: Child, effect: Kill | DumpStacks | ReadBeat | MeasureMemory, answers: Any
+    ) -> None:
+        process = child.process
+        match effect:
+            case Kill():
+                child.killed = True
+                if not process.kill():
+                    self._say(CRITICAL, "process %d: not allowed to kill", process.pid)
+            case DumpStacks():
+                child.asked = True
+                stacks.ask(process)
+            case ReadBeat():
+                answers.append(Heartbeat(child.key, self._guard.table.beat(child.place)))
+            case MeasureMemory(_, limit):
+                private = memory.private(process.pid, limit)
+                if private is not None:
+                    answers.append(Measured(child.key, private))
 
     def _spawn(self, spawns: list[Spawn]) -> list[Event]:
         assert self.launcher is not None
@@ -231,8 +242,10 @@ class Reactor:
                 if order.process is not None:
                     self._adopt(spawn, order, order.process)
                 else:
-                    FORKS.disown(order.channel)
-                    os.close(order.channel)
+                    for fd in (order.channel, order.stacks_fd):
+                        if fd >= 0:
+                            FORKS.disown(fd)
+                            os.close(fd)
                     self._guard.table.release(order.place)
                     failed.append(self._failed(spawn, order.error))
         return failed
@@ -248,7 +261,7 @@ class Reactor:
 
     def _adopt(self, spawn: Spawn, order: Order, process: Process) -> None:
         self._guard.table.enter(order.place, process.pid, spawn.grace)
-        child = Child(spawn, process, order.channel, order.place)
+        child = Child(spawn.worker, spawn.service, spawn.grace, process, order)
         self.children[spawn.worker] = child
         FORKS.own(process.pidfd)
         self._by_fd[process.pidfd] = self._by_fd[child.channel] = child
@@ -333,7 +346,7 @@ class Reactor:
                 CRITICAL, "process %d cannot be killed and is left behind", child.process.pid
             )
             self._hang_up(child)
-            child.process.close()
+            child.close()
         self.children.clear()
         self._by_fd.clear()
         FORKS.disown(self._epoll.fileno(), *self._wakeup.fds)
