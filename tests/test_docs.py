@@ -1,5 +1,6 @@
 """The examples in the documentation do what it says."""
 
+import os
 import re
 import signal
 import subprocess
@@ -74,8 +75,14 @@ def test_the_first_example_runs_and_stops(page: str, tmp_path: Path) -> None:
     """The example that the page opens with works, and ends with 0 on SIGTERM."""
     program = tmp_path / "program.py"
     program.write_text(examples(page)[0])
+    # Unbuffered, two workers could write into each other's lines.
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with subprocess.Popen(
-        [sys.executable, program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=env,
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
