@@ -700,6 +700,20 @@ def _(world: World) -> str:
     return world.reason()
 
 
+@shows("recycle-no-retry", broken="a successor is started again and again")
+def _(world: World) -> str:
+    recycle = Recycle(lifetime=100, min_life=0, jitter=0)
+    world.up(1, Policy(rollout=Rollout(0, 1), recycle=recycle))
+    old = world.worker()
+    world.run(100)
+    successor = world.core.services[0].slots[0].second
+    assert successor is not None
+    assert not has(world.exit(successor, 78), Spawn)
+    assert not has(world.run(1000), Spawn)
+    assert world.worker() is old
+    return world.reason()
+
+
 # Order
 
 
