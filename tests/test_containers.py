@@ -63,6 +63,15 @@ def test_children_of_the_program_are_left_to_it(start, mode):
 
 
 @both
+def test_a_daemon_of_the_programs_own_is_reaped(start, mode):
+    """A daemon in the session of a process that the program has waited for leaves no zombie."""
+    program = start(SCRIPT, "daemon", mode, prefix=prefix(mode))
+    clean = program.wait_for("clean")
+    assert (clean["zombies"], clean["code"]) == ([], 7)
+    assert program.wait() == 0
+
+
+@both
 def test_a_storm_of_strangers(start, mode):
     """Two hundred strangers that end at random leave no zombie and take no status away."""
     program = start(SCRIPT, "storm", mode, "100", prefix=prefix(mode))

@@ -184,10 +184,11 @@ def killed(mode: str) -> None:
         for _ in range(5):
             orphan(then=line.wait)
         os.close(line.writer)
+        os.write(told, b"!")  # none of those in between is left
         signal.pause()
 
     worker = master.start(work)
-    for _ in range(5):
+    for _ in range(6):
         os.read(heard, 1)
     worker.kill()
     master.until(lambda: not master.workers and master.reaped == 5)
@@ -248,6 +249,17 @@ def own(mode: str) -> None:
     process.join()
     event("codes", codes=[*codes, process.exitcode], zombies=zombies())
     event("system", code=os.waitstatus_to_exitcode(os.system("exit 7")))
+    master.finish()
+
+
+def daemon(mode: str) -> None:
+    """A process that the program has started leaves a daemon behind."""
+    master = Master(mode)
+    shell = ["/bin/sh", "-c", "sh -c 'read nothing' & exit 7"]
+    with subprocess.Popen(shell, stdin=subprocess.PIPE, start_new_session=True) as popen:
+        code = popen.wait()
+    master.until(lambda: master.reaped == 1)
+    event("clean", zombies=zombies(), code=code)
     master.finish()
 
 
