@@ -1,7 +1,7 @@
 """A framework for long-running services: one small master keeps the workers alive.
 
-Subclass :class:`Service`, hand it to a :class:`ServiceManager` with a number of workers, and call
-:meth:`ServiceManager.run`.
+Subclass :class:`Service`, or :class:`AsyncService` for an event loop, hand it to a
+:class:`ServiceManager` with a number of workers, and call :meth:`ServiceManager.run`.
 
 The public names are loaded when they are first used, so that a module which only defines services
 does not load the manager.
@@ -10,6 +10,7 @@ does not load the manager.
 TYPE_CHECKING = False  # type checkers take it for true; importing it from typing costs more
 if TYPE_CHECKING:
     from cotyledon import notices, types
+    from cotyledon.async_service import AsyncService
     from cotyledon.manager import ServiceManager
     from cotyledon.policy import Backoff, Intensity, Policy, Recycle, Rollout, Start
     from cotyledon.run_as import RunAs
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from cotyledon.status import Death, ManagerStatus, ServiceStatus, Usage, WorkerStatus
 
 __all__ = [
+    "AsyncService",
     "Backoff",
     "Death",
     "Intensity",
@@ -36,6 +38,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AsyncService": "async_service",
     "Backoff": "policy",
     "Death": "status",
     "Intensity": "policy",

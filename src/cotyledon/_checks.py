@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from cotyledon._posix.launch import check_pickles
 from cotyledon.policy import Policy
-from cotyledon.service import Service
+from cotyledon.service import BaseService, overrides
 from cotyledon.types import ServiceId
 
 SECOND = 1_000_000_000
@@ -86,7 +86,7 @@ def check_specs(context: Any, specs: Iterable[Spec], hooks: Iterable[Any]) -> No
 
 def name_of(service: Callable[..., Any]) -> str:
     """Return the name of a service before a worker has told it."""
-    if isinstance(service, type) and issubclass(service, Service):
+    if isinstance(service, type) and issubclass(service, BaseService):
         return str(service.name or service.__name__)
     inner = getattr(service, "func", service)  # functools.partial
     return str(getattr(inner, "__name__", type(inner).__name__))
@@ -94,10 +94,10 @@ def name_of(service: Callable[..., Any]) -> str:
 
 def known_of(service: Callable[..., Any]) -> tuple[int | None, bool | None]:
     """Return the graceful timeout and whether it reloads, as far as the class alone tells."""
-    if not isinstance(service, type) or not issubclass(service, Service):
+    if not isinstance(service, type) or not issubclass(service, BaseService):
         return None, None
     seconds = service.graceful_shutdown_timeout
     known = isinstance(seconds, (int, float)) and seconds >= 0 and math.isfinite(seconds)
     return round(seconds * SECOND) if known and seconds is not None else None, (
-        service.reload is not Service.reload
+        overrides(service, "reload")
     )

@@ -403,4 +403,8 @@ class ServiceManager:
             program(),
             spawn.grace,
             tuple(self._hooks.on_new_worker),
+            told=spec.policy.start.ready == "told",
+            stacks=bool(spec.policy.watchdog or spec.policy.start.timeout),
+            watchdog=spec.policy.watchdog,
+            run_as=spec.policy.run_as,
         )

@@ -15,7 +15,7 @@ from typing import Any
 
 from oslo_config import cfg
 
-from cotyledon._worker.runtime import BEFORE_RELOAD
+from cotyledon._worker.life import BEFORE_RELOAD
 from cotyledon.types import ServiceId, WorkerId
 
 LOG = logging.getLogger(__name__)

@@ -85,6 +85,12 @@ class BaseService:
         LINK.beat()
 
 
+def overrides(service: type[BaseService], method: str) -> bool:
+    """Whether a class has a method of its own, and not that of the class that users subclass."""
+    theirs = [kind for kind in service.__mro__ if BaseService in kind.__bases__]
+    return all(getattr(service, method) is not getattr(kind, method) for kind in theirs)
+
+
 class Service(BaseService):
     """One unit of work; the manager runs ``workers`` processes of it.
 

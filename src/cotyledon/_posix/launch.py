@@ -42,7 +42,7 @@ class SentTies:
     def __init__(
         self, channel: int, stacks_fd: int, pulse: Pulse, nofile: tuple[int, int] | None
     ) -> None:
-        self._fds = channel, stacks_fd
+        self._fds: tuple[int, ...] = channel, stacks_fd
         self._pulse = pulse
         self._nofile = nofile
 

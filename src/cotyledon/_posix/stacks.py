@@ -38,8 +38,6 @@ def make() -> int:
 def answer(fd: int) -> None:
     """Have this process answer, from now on, also while C code holds the GIL.
 
-    The two signals are unblocked, in the thread that calls this.
-
     Args:
         fd: of the file that the master reads.
     """
@@ -48,6 +46,11 @@ def answer(fd: int) -> None:
     # By number: what the program does to sys.stderr does not matter.
     faulthandler.register(TO_FILE, fd, all_threads=True)
     faulthandler.register(TO_STDERR, _STDERR, all_threads=True)
+    unblock()
+
+
+def unblock() -> None:
+    """Let the two signals through, in the thread that calls this and those that it starts."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
@@ -69,7 +72,7 @@ def ask(process: Process) -> None:
     handled first, and a standard error that nobody reads does not hold it up. A process that
     somebody else has stopped stays so, and answers when it goes on.
     """
-    signals = (TO_FILE, TO_STDERR)
+    signals: tuple[int, ...] = (TO_FILE, TO_STDERR)
     if not _stopped(process.pid):
         signals = (signal.SIGSTOP, *signals, signal.SIGCONT)
     for signum in signals:
