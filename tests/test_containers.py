@@ -162,6 +162,25 @@ def test_a_name_with_parentheses_is_read(tmp_path):
     assert strangers.look(child.pid) is None
 
 
+@needs_root
+@needs_unshare
+def test_a_manager_as_the_first_process(start):
+    """A manager that is the first process reaps its workers' orphans, and not the program's."""
+    program = start(SCRIPT, "manager", prefix=UNSHARE)
+    program.collect(2, "run")
+    (init,) = (p.pid for p in descendants(program.pid).values() if p.ppid == program.pid)
+
+    def below() -> list[str]:
+        return [proc.state for proc in descendants(init).values() if proc.ppid == init]
+
+    until(lambda: len(below()) == 3, "only two workers and the guard are left")
+    program.signal(signal.SIGHUP, init)
+    until(lambda: below().count("Z") == 1, "the program's own child is dead")
+    program.signal(signal.SIGTERM, init)
+    assert program.wait_for("code")["code"] == 7
+    assert program.wait() == 0
+
+
 # The account of a death -------------------------------------------------------------------
 
 
