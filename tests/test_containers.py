@@ -63,6 +63,15 @@ def test_children_of_the_program_are_left_to_it(start, mode):
 
 
 @both
+def test_a_daemon_of_the_programs_own_is_reaped(start, mode):
+    """A daemon in the session of a process that the program has waited for leaves no zombie."""
+    program = start(SCRIPT, "daemon", mode, prefix=prefix(mode))
+    clean = program.wait_for("clean")
+    assert (clean["zombies"], clean["code"]) == ([], 7)
+    assert program.wait() == 0
+
+
+@both
 def test_a_storm_of_strangers(start, mode):
     """Two hundred strangers that end at random leave no zombie and take no status away."""
     program = start(SCRIPT, "storm", mode, "100", prefix=prefix(mode))
@@ -151,6 +160,25 @@ def test_a_name_with_parentheses_is_read(tmp_path):
         assert seen.session == os.getsid(0)
         assert child.pid in strangers.children()
     assert strangers.look(child.pid) is None
+
+
+@needs_root
+@needs_unshare
+def test_a_manager_as_the_first_process(start):
+    """A manager that is the first process reaps its workers' orphans, and not the program's."""
+    program = start(SCRIPT, "manager", prefix=UNSHARE)
+    program.collect(2, "run")
+    (init,) = (p.pid for p in descendants(program.pid).values() if p.ppid == program.pid)
+
+    def below() -> list[str]:
+        return [proc.state for proc in descendants(init).values() if proc.ppid == init]
+
+    until(lambda: len(below()) == 3, "only two workers and the guard are left")
+    program.signal(signal.SIGHUP, init)
+    until(lambda: below().count("Z") == 1, "the program's own child is dead")
+    program.signal(signal.SIGTERM, init)
+    assert program.wait_for("code")["code"] == 7
+    assert program.wait() == 0
 
 
 # The account of a death -------------------------------------------------------------------

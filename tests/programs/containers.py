@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+import cotyledon
 from cotyledon._posix.cgroups import Cgroup, Cgroups
 from cotyledon._posix.fork import FORKS, Birth
 from cotyledon._posix.marks import Mark, begins_with, limit_of, mark_worker, path_of
@@ -25,7 +26,7 @@ from cotyledon._posix.memory import OutOfMemory
 from cotyledon._posix.processes import Process
 from cotyledon._posix.signals import Wakeup
 from cotyledon._posix.strangers import Strangers, children, look
-from tests.programs.support import event, main
+from tests.programs.support import Talker, event, main, run
 
 PATIENCE = 20
 
@@ -184,10 +185,11 @@ def killed(mode: str) -> None:
         for _ in range(5):
             orphan(then=line.wait)
         os.close(line.writer)
+        os.write(told, b"!")  # none of those in between is left
         signal.pause()
 
     worker = master.start(work)
-    for _ in range(5):
+    for _ in range(6):
         os.read(heard, 1)
     worker.kill()
     master.until(lambda: not master.workers and master.reaped == 5)
@@ -248,6 +250,17 @@ def own(mode: str) -> None:
     process.join()
     event("codes", codes=[*codes, process.exitcode], zombies=zombies())
     event("system", code=os.waitstatus_to_exitcode(os.system("exit 7")))
+    master.finish()
+
+
+def daemon(mode: str) -> None:
+    """A process that the program has started leaves a daemon behind."""
+    master = Master(mode)
+    shell = ["/bin/sh", "-c", "sh -c 'read nothing' & exit 7"]
+    with subprocess.Popen(shell, stdin=subprocess.PIPE, start_new_session=True) as popen:
+        code = popen.wait()
+    master.until(lambda: master.reaped == 1)
+    event("clean", zombies=zombies(), code=code)
     master.finish()
 
 
@@ -373,6 +386,38 @@ def marks() -> None:
 
     inner(True)
     inner(False)
+
+
+class Parent(Talker):
+    """Leaves orphans behind, which end with it at the latest."""
+
+    def run(self) -> None:
+        global told
+        heard, told = os.pipe()
+        line = Line()
+        leave_orphans(line)
+        for _ in range(10):
+            os.read(heard, 1)
+        self.say("run")
+
+
+def manager() -> None:
+    """The manager itself is the first process; it also starts a process of its own."""
+    os.setsid()
+    with subprocess.Popen(["/bin/sh", "-c", "read nothing; exit 7"], stdin=subprocess.PIPE):
+        pass
+    manager = cotyledon.ServiceManager()
+    manager.add(Parent, workers=2)
+    popens: list[subprocess.Popen[bytes]] = []
+
+    def start_own() -> None:
+        popens.append(subprocess.Popen(["/bin/sh", "-c", "exit 7"], start_new_session=True))
+
+    def stop() -> None:
+        event("code", code=popens[0].wait())
+
+    manager.register_hooks(on_new_worker=None, on_reload=start_own, on_terminate=stop)
+    run(manager)
 
 
 # The account of a death

@@ -41,6 +41,7 @@ from cotyledon._posix.guard import Guard
 from cotyledon._posix.launch import Launcher, Order
 from cotyledon._posix.processes import Process
 from cotyledon._posix.signals import Catcher, Wakeup
+from cotyledon._posix.strangers import Strangers
 
 SECOND = 1_000_000_000
 GUARD_PAUSE = SECOND
@@ -72,6 +73,7 @@ class Reactor:
         self.children: dict[int, Child] = {}
         self.names: dict[int, str] = {}  # of services, as their workers have told them
         self.launcher: Launcher | None = None
+        self.strangers: Strangers | None = None
         self._wakeup = wakeup
         self._catcher = catcher
         self._guard = guard
@@ -123,6 +125,8 @@ class Reactor:
         for child in exited:
             self._listen(child, events)
             self._bury(child, events)
+        if self.strangers is not None:
+            self.strangers.reap()
         if self._guard_due is not None and time.monotonic_ns() >= self._guard_due:
             self._start_guard()
         return events
