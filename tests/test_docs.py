@@ -1,5 +1,6 @@
 """The examples in the documentation do what it says."""
 
+import os
 import re
 import signal
 import subprocess
@@ -69,13 +70,42 @@ def test_the_examples_of_writing_a_service_are_valid() -> None:
 
 
 @pytest.mark.real
+def test_the_example_of_asyncio_runs_and_stops(tmp_path: Path) -> None:
+    """The server on the page serves, and ends with 0 on SIGTERM."""
+    source = examples("docs/asyncio.md")[0]
+    assert "port=8000" in source
+    program = tmp_path / "program.py"
+    program.write_text(
+        source.replace("port=8000", "port=0").replace("workers=4", "workers=1")
+        + "manager.register_hooks(on_event=lambda notice: print(notice, flush=True))\n"
+        + "manager.run()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        lines = iter(process.stdout.readline, "AllReady()\n")
+        assert any(line.startswith("WorkerReady") for line in lines)
+        process.send_signal(signal.SIGTERM)
+        output, errors = process.communicate(timeout=30)
+    assert "reason='stopped', exit_code=0" in output, errors
+    assert (process.returncode, errors) == (0, "")
+
+
+@pytest.mark.real
 @pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
 def test_the_first_example_runs_and_stops(page: str, tmp_path: Path) -> None:
     """The example that the page opens with works, and ends with 0 on SIGTERM."""
     program = tmp_path / "program.py"
     program.write_text(examples(page)[0])
+    # Unbuffered, two workers could write into each other's lines.
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with subprocess.Popen(
-        [sys.executable, program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=env,
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None

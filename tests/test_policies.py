@@ -1,6 +1,7 @@
 """Each policy, shown once from end to end with real processes."""
 
 import json
+import select
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -47,6 +48,11 @@ class Play:
 @pytest.fixture
 def play(start: Callable[..., Program]) -> Callable[..., Play]:
     return lambda *services, **settings: Play(start, *services, **settings)
+
+
+def lapse(seconds: float) -> None:
+    """Let time pass in which nothing can happen, because what would act is stopped."""
+    select.select([], [], [], seconds)
 
 
 def service(name: str = "web", **fields: Any) -> dict[str, Any]:
@@ -133,6 +139,21 @@ def test_a_significant_service_that_is_done_ends_the_manager(play, status, ends)
     assert it.program.wait() == ends
     assert it.count("WorkerDied", service="job") == 3
     assert "significant" in it.notice("Stopping")["why"]
+
+
+def test_a_crash_loop_costs_its_neighbour_nothing(play):
+    """Next to a service that crashes without a pause, a healthy one lives, and is respawned."""
+    policy = "Policy(backoff=Backoff(initial=0, cap=0))"
+    it = play(service("good", workers=2), service("bad", policy=policy, does=[["exit", 1]]))
+    pids = [it.notice("WorkerReady", service="good", worker_id=i)["of"] for i in range(2)]
+    until(lambda: it.count("WorkerDied", service="bad") > 50, "it crashes and crashes")
+    assert not it.count("WorkerDied", service="good")
+    it.program.signal(KILL, pids[1])
+    it.notice("WorkerReady", service="good", worker_id=1)
+    crashes = it.count("WorkerDied", service="bad")
+    until(lambda: it.count("WorkerDied", service="bad") > crashes + 20, "and goes on crashing")
+    assert it.count("WorkerDied", service="good") == 1
+    assert it.stop() == 0
 
 
 # --- rollouts -----------------------------------------------------------------------------
@@ -258,14 +279,125 @@ def test_every_death_is_told_with_what_is_known_of_it(play):
     """The last deaths are in the status and in notices: why, how, what it used, what next."""
     it = play(service(does=[["gate", "go"], ["die", int(KILL)]]))
     pid = it.notice("WorkerReady")["of"]
+    it.change("web")
     it.program.open_gate("go")
     death = it.notice("WorkerDied")["death"]
     assert (death["reason"], death["exit_code"], death["pid"]) == ("signal", -9, pid)
     assert death["usage"][2] > 1 << 20
     assert (death["next_start_in"], death["failures"]) == (0, 1)
-    it.change("web")
     kept = it.state()["deaths"]
     assert kept[0][0] == "signal"
     assert it.stop() == 0
     assert it.notice("Stopping")["why"] == "SIGTERM"
     assert it.notice("WorkerDied", stopping=True)["death"]["reason"] == "stopped"
+
+
+# --- readiness ----------------------------------------------------------------------------
+
+
+def test_a_service_that_says_when_it_is_ready_is_not_ready_before(play):
+    """With Start(ready="told") only ready() counts, while run() goes on already."""
+    it = play(
+        service("db", policy='Policy(start=Start("told"))', does=[["gate", "go"], ["ready"]]),
+        service("app", after=["db"]),
+    )
+    it.wait_for("run", service="db")
+    assert it.state(0)["state"] == "starting"
+    assert not it.count("WorkerReady")
+    it.program.open_gate("go")
+    it.notice("WorkerReady", service="db")
+    it.notice("WorkerReady", service="app")
+    assert it.stop() == 0
+
+
+def test_a_worker_that_is_not_ready_in_time_is_asked_for_its_stacks_and_killed(play):
+    """A missed start timeout is a death with the reason, the stacks, and a replacement."""
+    it = play(service(policy="Policy(start=Start(timeout=0.5))", does=[["init_hang"]]))
+    assert it.notice("WorkerSilent")["reason"] == "start timeout"
+    it.change("web")
+    death = it.notice("WorkerDied")["death"]
+    assert (death["reason"], death["exit_code"]) == ("start timeout", -9)
+    assert "do_hang" in death["stacks"]
+    assert "do_hang" in it.program.stderr()
+    it.notice("WorkerReady")
+    assert it.stop() == 0
+
+
+def test_a_worker_may_ask_for_more_time_to_start(play):
+    """extend() moves the start timeout, and no more than it says."""
+    it = play(
+        service(
+            "slow",
+            policy="Policy(start=Start(timeout=0.5))",
+            does=[["init_extend", 30], ["init_sleep", 1.2]],
+        ),
+        service(
+            "hung",
+            policy="Policy(start=Start(timeout=0.2))",
+            does=[["init_extend", 1], ["init_hang"]],
+        ),
+        graceful_shutdown_timeout=1,
+    )
+    it.notice("WorkerReady", service="slow")
+    death = it.notice("WorkerDied", service="hung")["death"]
+    assert death["reason"] == "start timeout"
+    assert death["uptime"] >= 2
+    assert not it.count("WorkerSilent", service="slow")
+    assert it.stop() == 1  # the next one hangs, too
+
+
+# --- watchdog -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["hang", "hang_in_c"])
+def test_a_worker_that_stops_beating_is_asked_for_its_stacks_and_killed(play, way):
+    """Silence costs a worker its life, also in C with the GIL held, and says where it hung."""
+    it = play(service(policy="Policy(watchdog=0.5)", does=[["beat", 3, 0.05], [way]]))
+    it.wait_for("beaten")
+    silent = it.notice("WorkerSilent")
+    assert silent["reason"] == "watchdog"
+    assert silent["silent_for"] >= 0.5
+    it.change("web", ["beat", 1000, 0.05])
+    death = it.notice("WorkerDied")["death"]
+    assert (death["reason"], death["exit_code"]) == ("watchdog", -9)
+    assert way in death["stacks"]
+    assert way in it.program.stderr()
+    it.notice("WorkerReady")
+    assert it.state()["deaths"][0][6] == death["stacks"]
+    assert it.stop() == 0
+
+
+def test_a_worker_that_computes_and_beats_is_not_silent(play):
+    """A busy worker that beats by itself lives: nothing else has to get the CPU for it."""
+    it = play(service(workers=3, policy="Policy(watchdog=0.5)", does=[["burn", 3]]))
+    it.wait_for("burnt")
+    assert not it.count("WorkerSilent")
+    assert not it.count("WorkerDied")
+    it.stop()
+
+
+def test_a_master_that_was_stopped_kills_nobody_who_has_beaten(play):
+    """A master that looks late judges by the instants that the workers wrote."""
+    it = play(service(policy="Policy(watchdog=0.5)", does=[["beat", 10_000, 0.05]]))
+    pid = it.notice("WorkerReady")["of"]
+    it.program.pause(it.program.pid)
+    lapse(1.5)
+    it.program.signal(signal.SIGCONT)
+    assert it.state()["pid"] == pid
+    assert not it.count("WorkerSilent")
+    assert it.stop() == 0
+
+
+def test_a_worker_that_was_frozen_with_its_master_gets_one_more_second(play):
+    """After a freeze of the whole program a beat within a second saves the workers."""
+    it = play(service(policy="Policy(watchdog=0.5)", does=[["beat", 10_000, 0.05]]))
+    pid = it.notice("WorkerReady")["of"]
+    it.program.pause(it.program.pid)
+    it.program.pause(pid)
+    lapse(1.5)
+    it.program.signal(signal.SIGCONT)
+    it.notice("WorkerSilent")
+    it.program.signal(signal.SIGCONT, pid)
+    it.notice("WorkerRecovered")
+    assert it.state()["pid"] == pid
+    assert it.stop() == 0

@@ -220,7 +220,8 @@ class Loop:
             self._ask_stop()
         self._notifier.tell("STOPPING=1")
         if self._hooks.on_event:
-            self._call(Job("on_event", self._hooks.on_event, (Stopping(why),)))
+            self._jobs.append(Job("on_event", self._hooks.on_event, (Stopping(why),)))
+            self._tell_the_rest()
         self._call(Job("on_terminate", self._hooks.on_terminate))
         left = self._time_left()
         if left:
@@ -271,8 +272,11 @@ class Loop:
             self._jobs.append(Job("on_dead_worker", hooks, args))
 
     def _tell_the_rest(self) -> None:
-        """Call the ``on_event`` hooks for what happened last, before the end."""
-        for job in self._jobs:
+        """Call the ``on_event`` hooks that are due, before something final."""
+        jobs, self._jobs = self._jobs, deque()
+        for job in jobs:
             if job.kind == "on_event":
                 self._call(job)
+            else:
+                self._jobs.append(job)
         self._foreign.tell()

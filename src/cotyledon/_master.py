@@ -18,11 +18,13 @@ from typing import Any
 from cotyledon._core.effects import Spawn
 from cotyledon._core.machine import Core
 from cotyledon._loop import Hooks, Inbox, Loop
+from cotyledon._posix.children import Child
 from cotyledon._posix.guard import Guard
 from cotyledon._posix.launch import ContextLauncher, ForkLauncher
 from cotyledon._posix.limits import Descriptors, open_standard_descriptors
-from cotyledon._posix.reactor import Child, Reactor
+from cotyledon._posix.reactor import Reactor
 from cotyledon._posix.signals import Catcher, EarlyCatcher, Wakeup, ignore_for_good
+from cotyledon._posix.strangers import Strangers
 from cotyledon._say import say
 from cotyledon._titles import program, set_title
 from cotyledon._worker import runtime
@@ -84,7 +86,10 @@ class Master:
         self._loop.catcher = self._catcher
         self._loop.guard = self._guard
         self._catcher.install()
+        self._strangers = Strangers(self._ours, self._wakeup.wake)
+        self._strangers.start()  # before the guard, which must carry a worker's mark
         self._reactor = Reactor(self._wakeup, self._catcher, self._guard, assign, self._loop.note)
+        self._reactor.strangers = self._strangers
         self._loop.reactor = self._reactor
         if context is None or context.get_start_method() == "fork":
             self._reactor.launcher = ForkLauncher(
@@ -125,9 +130,17 @@ class Master:
         self._close()
         return status
 
+    def _ours(self) -> set[int]:
+        pids = {child.process.pid for child in self._reactor.children.values()}
+        if self._guard.process is not None:
+            pids.add(self._guard.process.pid)
+        return pids
+
     def _close(self) -> None:
         with self._lock:
             self._reactor.close()
+        self._strangers.reap()
+        self._strangers.stop()
         self._catcher.retire()
         self._wakeup.close()
         self._limits.restore()

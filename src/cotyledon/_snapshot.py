@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from cotyledon._core.machine import Core
 from cotyledon._core.state import DeathRecord, ServiceState, Slot, Worker
-from cotyledon._posix.reactor import Child
+from cotyledon._posix.children import Child
 from cotyledon._telling import public_death
 from cotyledon.status import Death, ManagerStatus, ServiceStatus, WorkerStatus
 from cotyledon.types import ServiceId, WorkerId

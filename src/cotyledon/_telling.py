@@ -12,7 +12,7 @@ from typing import Any
 from cotyledon import notices
 from cotyledon._core import effects as fx
 from cotyledon._core.effects import Effect, Reason
-from cotyledon._posix.reactor import Account
+from cotyledon._posix.children import Account
 from cotyledon.status import Death
 from cotyledon.types import WorkerId
 

@@ -18,7 +18,10 @@ class Usage(NamedTuple):
     system: float
     """Seconds of CPU in the kernel."""
     max_rss: int
-    """The largest resident memory in bytes."""
+    """Bytes of memory of the largest of these processes at its largest, those included that it
+    shared with others (with the master, in a worker that was forked)."""
+    major_faults: int
+    """How often it had to wait for a page of memory to be read from a disk."""
 
 
 class Death(NamedTuple):

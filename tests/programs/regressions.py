@@ -275,9 +275,12 @@ def stubborn_hook(timeout: str) -> None:
     """A hook of the master that hangs, and swallows whatever is raised in it."""
 
     def hook() -> None:
-        event("hook")
+        told = False
         while True:
             try:
+                if not told:
+                    told = True
+                    event("hook")  # from here on, not before: what comes earlier is not swallowed
                 hang()
             except BaseException:
                 pass

@@ -96,6 +96,11 @@ class Forks:
                 _lead_group(child)
         return made
 
+    @property
+    def forking(self) -> bool:
+        """Whether the fork that this thread is in the middle of is one of :meth:`fork`."""
+        return getattr(self._thread, "ours", False)
+
     def unblock(self) -> None:
         """Leave the signal mask of the fork."""
         _signal.pthread_sigmask(_signal.SIG_SETMASK, self._thread.mask)

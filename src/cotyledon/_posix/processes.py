@@ -8,6 +8,9 @@ waits for a death: the pidfd in the poll loop tells it. Needs Linux 5.4 (``pidfd
 import errno
 import os
 import signal
+from typing import Any
+
+from cotyledon.status import Usage
 
 _GROUP = 1 << 2
 """``PIDFD_SIGNAL_PROCESS_GROUP`` of ``pidfd_send_signal(2)``, Linux 6.9: the group that the
@@ -24,12 +27,14 @@ class Process:
         OSError: no descriptor is left for the pidfd.
     """
 
-    __slots__ = ("pid", "pidfd", "returncode")
+    __slots__ = ("dumped", "pid", "pidfd", "returncode", "usage")
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self.pidfd = os.pidfd_open(pid)
         self.returncode: int | None = None
+        self.dumped = False
+        self.usage: Usage | None = None
 
     def send_signal(self, signum: int) -> bool:
         """Signal the process alone; return false if the kernel forbids it.
@@ -67,22 +72,37 @@ class Process:
                 pass
 
     def reap(self) -> bool:
-        """Collect the exit status of a process that is dead, if it can be had yet.
+        """Collect the account of a process that is dead, if it can be had yet.
 
         It cannot while a tracer has not looked at it.
 
         Returns:
-            Whether the process is done with; then ``returncode`` is its exit status, or minus
-            the signal's number, or ``None`` if a foreign ``waitpid(-1)`` took it.
+            Whether the process is done with. Then ``returncode`` is its exit status, or minus
+            the signal's number, or ``None`` if a foreign ``waitpid(-1)`` took it; ``dumped``
+            whether it has left a core dump; ``usage`` what it has used, or ``None`` if that
+            went to somebody else.
         """
         try:
-            result = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOHANG)
+            # A look only: Python's waitid() does not ask for the usage.
+            result = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
             return True
         if result is None:
             return False
+        try:
+            # By number, which is safe: a zombie of ours has it. If a foreign wait takes it this
+            # very moment there is no such child; for the number to be another's, the kernel would
+            # have to deal out all others between these two calls.
+            pid, _, used = os.wait4(self.pid, os.WNOHANG)
+        except ChildProcessError:
+            pass  # what we have seen is true all the same
+        else:
+            if not pid:
+                return False
+            self.usage = _usage(used)
         exited = result.si_code == os.CLD_EXITED
         self.returncode = result.si_status if exited else -result.si_status
+        self.dumped = result.si_code == os.CLD_DUMPED
         return True
 
     def close(self) -> None:
@@ -90,3 +110,7 @@ class Process:
         if self.pidfd >= 0:
             os.close(self.pidfd)
             self.pidfd = -1
+
+
+def _usage(used: Any) -> Usage:
+    return Usage(used.ru_utime, used.ru_stime, used.ru_maxrss * 1024, used.ru_majflt)

@@ -7,65 +7,48 @@ kernel can refuse: a failed start is an event.
 
 import os
 import select
+import signal
 import time
 from collections.abc import Callable, Iterable
 from logging import CRITICAL, ERROR
-from typing import Any, NamedTuple
+from typing import Any
 
-from cotyledon._core.effects import Effect, Kill, Reload, Spawn, Terminate
-from cotyledon._core.events import Event, Exited, Ready, Reloaded, SpawnFailed
+from cotyledon._core.effects import (
+    DumpStacks,
+    Effect,
+    Kill,
+    MeasureMemory,
+    ReadBeat,
+    Reload,
+    Spawn,
+    Terminate,
+)
+from cotyledon._core.events import (
+    Event,
+    Exited,
+    Extended,
+    Heartbeat,
+    Measured,
+    Ready,
+    Reloaded,
+    SpawnFailed,
+)
 from cotyledon._core.grace import bounded
-from cotyledon._posix import channel
+from cotyledon._posix import channel, memory, stacks
+from cotyledon._posix.children import Child
 from cotyledon._posix.fork import FORKS
 from cotyledon._posix.guard import Guard
 from cotyledon._posix.launch import Launcher, Order
 from cotyledon._posix.processes import Process
 from cotyledon._posix.signals import Catcher, Wakeup
-from cotyledon.status import Usage
+from cotyledon._posix.strangers import Strangers
 
 SECOND = 1_000_000_000
 GUARD_PAUSE = SECOND
 REAP_PAUSE = SECOND // 200
 """How long to leave a dead process alone whose status cannot be had yet."""
-
-
 LAST = 2 * SECOND
 """How long killed processes may take to vanish when supervision has failed."""
-
-
-class Account(NamedTuple):
-    """What is known of the end of a worker, for the record of its death."""
-
-    pid: int
-    usage: Usage | None
-    stacks: str | None
-
-
-class Child:
-    """A worker's process, its channel, and its place in the guard's table."""
-
-    __slots__ = (
-        "channel",
-        "grace",
-        "key",
-        "name",
-        "owes",
-        "place",
-        "process",
-        "service",
-        "unsent",
-    )
-
-    def __init__(self, spawn: Spawn, process: Process, channel_fd: int, place: int) -> None:
-        self.key = spawn.worker
-        self.service = spawn.service
-        self.grace = spawn.grace  # the manager's
-        self.process = process
-        self.channel = channel_fd
-        self.place = place
-        self.name: str | None = None
-        self.owes = 0  # the generation that it was told of and has not taken up
-        self.unsent: channel.Message | None = None  # until the channel has room again
 
 
 class Reactor:
@@ -90,6 +73,7 @@ class Reactor:
         self.children: dict[int, Child] = {}
         self.names: dict[int, str] = {}  # of services, as their workers have told them
         self.launcher: Launcher | None = None
+        self.strangers: Strangers | None = None
         self._wakeup = wakeup
         self._catcher = catcher
         self._guard = guard
@@ -100,6 +84,7 @@ class Reactor:
         self._reap_due: int | None = None
         self._assign = assign
         self._by_fd: dict[int, Child] = {}
+        self._memory = memory.OutOfMemory()
         self._epoll = select.epoll()
         self._epoll.register(wakeup.fd, select.EPOLLIN)
         self._master = os.getpid()
@@ -126,7 +111,7 @@ class Reactor:
             child = self._by_fd.get(fd)
             if child is not None:
                 if fd == child.process.pidfd:
-                    self._forget(fd)
+                    self._epoll.unregister(fd)
                     exited.append(child)
                 else:
                     self._listen(child, events)
@@ -140,6 +125,8 @@ class Reactor:
         for child in exited:
             self._listen(child, events)
             self._bury(child, events)
+        if self.strangers is not None:
+            self.strangers.reap()
         if self._guard_due is not None and time.monotonic_ns() >= self._guard_due:
             self._start_guard()
         return events
@@ -158,6 +145,8 @@ class Reactor:
                     child.name = self.names[child.service] = name
                     self._guard_grace(child, grace)
                     events.append(Ready(child.key, reloads, grace))
+                case channel.ExtendMessage(by):
+                    events.append(Extended(child.key, by))
                 case channel.ReloadedMessage(generation, grace):
                     if generation >= child.owes:
                         child.owes = 0
@@ -171,8 +160,9 @@ class Reactor:
 
     def _hang_up(self, child: Child) -> None:
         if child.channel >= 0:
-            self._forget(child.channel)
-            os.close(child.channel)
+            with FORKS.lock:  # no thread forks between the map and the descriptor
+                self._forget(child.channel)
+                os.close(child.channel)
             child.channel = -1
 
     def _forget(self, fd: int) -> None:
@@ -190,16 +180,19 @@ class Reactor:
             self._reap_due = time.monotonic_ns() + REAP_PAUSE
             return
         self._hang_up(child)
-        process.close()
+        del self._by_fd[process.pidfd]
         self._guard.table.release(child.place)
         del self.children[child.key]
-        events.append(Exited(child.key, process.returncode))
+        code, account = process.returncode, child.close()
+        starved = code == -signal.SIGKILL and not child.killed and self._memory.killed()
+        events.append(Exited(child.key, code, process.dumped, starved, account))
 
     # Effects
 
     def perform(self, effects: Iterable[Effect]) -> list[Event]:
-        """Carry out effects, and return what could not be done; notices are not our business."""
+        """Carry out effects, and return the answers; notices are not our business."""
         spawns: list[Spawn] = []
+        answers: list[Event] = []
         for effect in effects:
             match effect:
                 case Spawn():
@@ -208,13 +201,34 @@ class Reactor:
                     self._send(worker, channel.StopMessage())
                 case Reload(worker, generation):
                     self._send(worker, channel.ReloadMessage(generation))
-                case Kill(worker):
-                    child = self.children.get(worker)
-                    if child is not None and not child.process.kill():
-                        self._say(CRITICAL, "process %d: not allowed to kill", child.process.pid)
+                case Kill() | DumpStacks() | ReadBeat() | MeasureMemory():
+                    child = self.children.get(effect.worker)
+                    if child is not None:
+                        self._look_after(child, effect, answers)
                 case _:
                     pass
-        return self._spawn(spawns) if spawns else []
+        if spawns:
+            answers.extend(self._spawn(spawns))
+        return answers
+
+    def _look_after(
+        self, child: Child, effect: Kill | DumpStacks | ReadBeat | MeasureMemory, answers: Any
+    ) -> None:
+        process = child.process
+        match effect:
+            case Kill():
+                child.killed = True
+                if not process.kill():
+                    self._say(CRITICAL, "process %d: not allowed to kill", process.pid)
+            case DumpStacks():
+                child.asked = True
+                stacks.ask(process)
+            case ReadBeat():
+                answers.append(Heartbeat(child.key, self._guard.table.beat(child.place)))
+            case MeasureMemory(_, limit):
+                private = memory.private(process.pid, limit)
+                if private is not None:
+                    answers.append(Measured(child.key, private))
 
     def _spawn(self, spawns: list[Spawn]) -> list[Event]:
         assert self.launcher is not None
@@ -232,8 +246,10 @@ class Reactor:
                 if order.process is not None:
                     self._adopt(spawn, order, order.process)
                 else:
-                    FORKS.disown(order.channel)
-                    os.close(order.channel)
+                    for fd in (order.channel, order.stacks_fd):
+                        if fd >= 0:
+                            FORKS.disown(fd)
+                            os.close(fd)
                     self._guard.table.release(order.place)
                     failed.append(self._failed(spawn, order.error))
         return failed
@@ -249,7 +265,7 @@ class Reactor:
 
     def _adopt(self, spawn: Spawn, order: Order, process: Process) -> None:
         self._guard.table.enter(order.place, process.pid, spawn.grace)
-        child = Child(spawn, process, order.channel, order.place)
+        child = Child(spawn.worker, spawn.service, spawn.grace, process, order)
         self.children[spawn.worker] = child
         FORKS.own(process.pidfd)
         self._by_fd[process.pidfd] = self._by_fd[child.channel] = child
@@ -334,7 +350,7 @@ class Reactor:
                 CRITICAL, "process %d cannot be killed and is left behind", child.process.pid
             )
             self._hang_up(child)
-            child.process.close()
+            child.close()
         self.children.clear()
         self._by_fd.clear()
         FORKS.disown(self._epoll.fileno(), *self._wakeup.fds)

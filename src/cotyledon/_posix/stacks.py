@@ -75,18 +75,30 @@ def ask(process: Process) -> None:
     faulthandler drops a dump that begins during another one, in whatever thread. So both signals
     go to the main thread, and are made to arrive at once, while the process is stopped: then the
     one with the higher number, which is the file's, is handled to its end before the other one
-    begins, and a standard error that nobody reads does not hold it up.
+    begins, and a standard error that nobody reads does not hold it up. A process that somebody
+    else has stopped stays so, and answers when it goes on.
     """
+    stopped = _stopped(process.pid)
     try:
-        process.send_signal(signal.SIGSTOP)
+        if not stopped:
+            process.send_signal(signal.SIGSTOP)
         for signum in (TO_FILE, TO_STDERR):
             _send_to_main_thread(process, signum)
     except (OSError, AttributeError):  # it is another user's; an old kernel and another C library
         pass
     try:
-        process.send_signal(signal.SIGCONT)
+        if not stopped:
+            process.send_signal(signal.SIGCONT)
     except OSError:
         pass
+
+
+def _stopped(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            return stat.read().rpartition(b")")[2].split()[0] in b"Tt"
+    except (OSError, IndexError):
+        return False
 
 
 def _send_to_main_thread(process: Process, signum: int) -> None:

@@ -17,6 +17,7 @@ from typing import NoReturn
 from cotyledon._posix import stacks
 from cotyledon._posix.fork import FORKS
 from cotyledon._posix.launch import SentTies, Ties
+from cotyledon._posix.marks import mark_worker
 from cotyledon._worker import multiprocess
 from cotyledon._worker.life import Assignment, Life
 from cotyledon._worker.threads import Threads
@@ -42,6 +43,7 @@ def main_spawned(assignment: Assignment, sent: SentTies) -> NoReturn:
         os.setpgid(0, 0)
     except OSError:
         pass
+    mark_worker()
     FORKS.watch()
     _live(Life(assignment, sent.arrive()))
 
