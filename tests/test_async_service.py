@@ -133,6 +133,32 @@ def test_everything_is_tidied_up(start):
     assert program.stderr() == ""
 
 
+def test_run_is_cancelled_first(start):
+    """run() can still rely on other tasks when it cleans up."""
+    program = start(SCRIPT, "habit", "Flushing")
+    run = program.wait_for("run")
+    assert program.stop() == 0
+    assert names(program, run.pid) == ["init", "run", "terminate", "cancelled", "flushed"]
+
+
+@pytest.mark.parametrize("service", ["Signalled", "UvSignalled"])
+def test_a_loop_with_signals_of_its_own(start, service):
+    """Handlers and processes of the loop work besides the worker's own signals."""
+    if service == "UvSignalled":
+        pytest.importorskip("uvloop", reason="needs uvloop")
+    program = start(SCRIPT, "habit", service)
+    assert program.wait_for("process")["status"] == 0
+    run = program.wait_for("run")
+    for _ in range(2):
+        program.signal(signal.SIGUSR1, run.pid)
+        program.wait_for("signalled", main=True)
+    program.signal(TERM, run.pid)
+    program.wait_for("cancelled")
+    assert program.wait_for("dead")["code"] == 0
+    program.wait_for("run")
+    assert program.stop() == 0
+
+
 @pytest.mark.parametrize("service", ["Own", "Canceller"])
 def test_a_service_may_cancel_its_tasks(start, service):
     """A terminate() that cancels run(), or every task, or stops the loop, is no failure."""

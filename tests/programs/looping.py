@@ -137,6 +137,43 @@ class Tidy(Looper):
             self.say("task ended", number=number)
 
 
+class Flushing(Looper):
+    """Its run() needs another task to clean up."""
+
+    async def run(self) -> None:
+        self.stopping = asyncio.Event()
+        helper = asyncio.create_task(self.help())
+        try:
+            await super().run()
+        finally:
+            self.stopping.set()
+            await helper
+
+    async def help(self) -> None:
+        await self.stopping.wait()
+        await asyncio.sleep(0.01)
+        self.say("flushed")
+
+
+class Signalled(Looper):
+    """Leaves a signal to its loop."""
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGUSR1, self.say, "signalled")
+        process = await asyncio.create_subprocess_exec("true")
+        self.say("process", status=await process.wait())
+        await super().run()
+
+
+class UvSignalled(Signalled):
+    """The same in another loop."""
+
+    def __init__(self, worker_id: int) -> None:
+        type(self).loop_factory = importlib.import_module("uvloop").new_event_loop
+        super().__init__(worker_id)
+
+
 class Own(Looper):
     """Ends its run() by itself, the usual way."""
 
@@ -252,7 +289,7 @@ class Impatient(Reloader):
 
 
 class Server(Looper):
-    """Serves, in its only thread, and runs a process."""
+    """Serves, in its only thread."""
 
     async def run(self) -> None:
         server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
