@@ -176,6 +176,8 @@ def test_an_unprivileged_worker_does_not_outlive_its_master(start):
     """A worker of another user that a killed master leaves behind is killed by the guard."""
     program = changed(start, "fork", "stuck", user="nobody")
     run = program.wait_for("run")
+    program.signal(HUP)
+    program.wait_for("reload")  # by now the master has heard of the worker's own timeout
     program.signal(KILL)
     program.wait()
     program.wait_for("terminate", pid=run.pid)
