@@ -24,10 +24,11 @@ class AsyncService(BaseService):
     are tasks of it. Exceptions and ``sys.exit(n)`` in them, and ``sys.exit(n)`` in any other task,
     end the worker with the same statuses as those of a :class:`Service`.
 
-    When the worker is to end, all tasks that are left are cancelled and waited for, after
-    ``terminate()``, and asynchronous generators are closed. The graceful timeout bounds all of
-    that: what ignores its cancellation, or blocks the loop, ends with the process, with status 1
-    (by the manager half a second later, if the loop did not even hear of the end).
+    When the worker is to end, first ``terminate()`` is called, then ``run()`` is cancelled and
+    waited for, then all tasks that are left, and asynchronous generators are closed. The graceful
+    timeout bounds all of that: what ignores its cancellation, or blocks the loop, ends with the
+    process, with status 1 (by the manager half a second later, if the loop did not even hear of
+    the end).
 
     With ``Policy(watchdog=...)`` the loop calls :meth:`heartbeat` by itself, so that a loop that
     is blocked is found.

@@ -9,6 +9,7 @@ worker's own standard error, for whoever reads that. They are real-time signals 
 the range: the C library, runtimes and init systems number theirs from one of its ends.
 """
 
+import errno
 import os
 import signal
 
@@ -24,6 +25,10 @@ LARGEST = 1 << 16
 """Bytes of a dump that :func:`read` returns at most."""
 
 _STDERR = 2
+
+_THREAD = 1 << 0
+"""``PIDFD_SIGNAL_THREAD`` of ``pidfd_send_signal(2)``, Linux 6.9: the thread that the descriptor
+stands for, which is the main thread, and no other one of its process."""
 
 
 def make() -> int:
@@ -67,19 +72,25 @@ def ask(process: Process) -> None:
 
     The signals would end a process that does not answer.
 
-    faulthandler drops a dump that interrupts another one, so both are made to arrive at once,
-    while the process is stopped. Then the one with the higher number, which is the file's, is
-    handled first, and a standard error that nobody reads does not hold it up. A process that
-    somebody else has stopped stays so, and answers when it goes on.
+    faulthandler drops a dump that begins during another one, in whatever thread. So both signals
+    go to the main thread, and are made to arrive at once, while the process is stopped: then the
+    one with the higher number, which is the file's, is handled to its end before the other one
+    begins, and a standard error that nobody reads does not hold it up. A process that somebody
+    else has stopped stays so, and answers when it goes on.
     """
-    signals: tuple[int, ...] = (TO_FILE, TO_STDERR)
-    if not _stopped(process.pid):
-        signals = (signal.SIGSTOP, *signals, signal.SIGCONT)
-    for signum in signals:
-        try:
-            process.send_signal(signum)
-        except OSError:
-            pass
+    stopped = _stopped(process.pid)
+    try:
+        if not stopped:
+            process.send_signal(signal.SIGSTOP)
+        for signum in (TO_FILE, TO_STDERR):
+            _send_to_main_thread(process, signum)
+    except (OSError, AttributeError):  # it is another user's; an old kernel and another C library
+        pass
+    try:
+        if not stopped:
+            process.send_signal(signal.SIGCONT)
+    except OSError:
+        pass
 
 
 def _stopped(pid: int) -> bool:
@@ -88,6 +99,18 @@ def _stopped(pid: int) -> bool:
             return stat.read().rpartition(b")")[2].split()[0] in b"Tt"
     except (OSError, IndexError):
         return False
+
+
+def _send_to_main_thread(process: Process, signum: int) -> None:
+    try:
+        signal.pidfd_send_signal(process.pidfd, signum, None, _THREAD)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        # Linux before 6.9. The number is that of our child, which is not reaped.
+        import ctypes  # here: only those who have to ask pay for it
+
+        ctypes.CDLL(None).tgkill(process.pid, process.pid, signum)
 
 
 def read(fd: int) -> str:

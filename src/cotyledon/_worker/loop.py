@@ -12,7 +12,7 @@ loop by asyncio's rules; it is taken up there, and the loop runs on for the end.
 import asyncio
 import inspect
 import signal
-from collections.abc import Iterator
+from collections.abc import Collection
 from typing import Any, NoReturn
 
 from cotyledon._link import LINK
@@ -198,23 +198,19 @@ class Loop:
     async def _end(self, status: int) -> None:
         """Leave no task behind; the clock is running."""
         try:
-            cancelled: set[asyncio.Task[Any]] = set()
-            while left := set(self._others()):
-                for task in left - cancelled:
-                    task.cancel()
-                cancelled |= left
-                await asyncio.wait(left)
-                self._complain_of(left)
+            if self._run_task is not None:
+                await self._cancel({self._run_task})  # first: it may need the others to clean up
+            while left := asyncio.all_tasks() - {asyncio.current_task()}:
+                await self._cancel(left)
             await self._loop.shutdown_asyncgens()
         finally:
             self._status = status
             self._loop.stop()
 
-    def _others(self) -> Iterator[asyncio.Task[Any]]:
-        me = asyncio.current_task()
-        return (task for task in asyncio.all_tasks() if task is not me)
-
-    def _complain_of(self, tasks: set[asyncio.Task[Any]]) -> None:
+    async def _cancel(self, tasks: Collection[asyncio.Task[Any]]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
         for task in tasks:
             error = None if task.cancelled() else task.exception()
             if error is not None and not isinstance(error, SystemExit):
