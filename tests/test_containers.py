@@ -12,12 +12,13 @@ import pytest
 
 from cotyledon._posix import cgroups, memory, strangers
 from cotyledon._posix.memory import OutOfMemory, private
-from tests.harness import descendants, until
+from tests.harness import TookTooLong, alive, descendants, until, wait_gone
 
 pytestmark = pytest.mark.real
 
 SCRIPT = "containers.py"
 UNSHARE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+UNSHARE_MOUNTS = ("unshare", "--mount", "--propagation", "private")
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 needs_unshare = pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare")
@@ -379,7 +380,7 @@ def test_the_directory_of_a_group(path, root, directory):
 
 
 def started_with_cgroup(start, situation):
-    program = start(SCRIPT, situation, prefix=("unshare", "--mount", "--propagation", "private"))
+    program = start(SCRIPT, situation, prefix=UNSHARE_MOUNTS)
     program.wait()
     if program.all("needs"):
         pytest.skip("needs cgroup v2")
@@ -399,6 +400,32 @@ def test_a_workers_tree_is_killed(start):
     assert program.wait_for("again")["ok"]
     swept = program.wait_for("swept")
     assert (swept["ok"], swept["left"]) == (True, [])
+    assert program.wait() == 0
+
+
+@needs_root
+@needs_unshare
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_a_manager_ends_daemons_of_its_workers_where_its_group_is_delegated(start, end):
+    """What has left a worker's process group dies with the worker, and with the master."""
+    program = start(SCRIPT, "cgroup_manager", prefix=UNSHARE_MOUNTS)
+    try:
+        master = program.wait_for("master", 10).pid
+    except TookTooLong:
+        if program.all("needs"):
+            pytest.skip("needs cgroup v2")
+        raise
+    first, second = program.collect(2, "daemon")
+    worker = program.wait_for("run", worker=first["worker"]).pid
+    program.wait_for("run", worker=second["worker"])
+    program.signal(signal.SIGKILL, worker)
+    wait_gone(first.pid)
+    third = program.wait_for("daemon")
+    assert alive(second.pid)
+    program.signal(end, master)
+    wait_gone(second.pid)
+    wait_gone(third.pid)
+    program.wait_for("clean")
     assert program.wait() == 0
 
 

@@ -11,13 +11,15 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from logging import CRITICAL, WARNING
 from typing import Any
 
+from cotyledon._checks import Spec
 from cotyledon._core.effects import Spawn
 from cotyledon._core.machine import Core
 from cotyledon._loop import Hooks, Inbox, Loop
+from cotyledon._posix.cgroups import Cgroups
 from cotyledon._posix.children import Child
 from cotyledon._posix.guard import Guard
 from cotyledon._posix.launch import ContextLauncher, ForkLauncher
@@ -29,6 +31,7 @@ from cotyledon._say import say
 from cotyledon._titles import program, set_title
 from cotyledon._worker import runtime
 from cotyledon.systemd import Notifier
+from cotyledon.types import WorkerId
 
 
 class Master:
@@ -40,11 +43,10 @@ class Master:
         inbox: requests to the loop.
         hooks: the program's.
         early: what has caught signals so far.
-        name: tells the name of a service's number.
-        public_id: tells its public id.
-        assign: makes a worker's assignment.
+        specs: what was added, by the number of the service.
         context: the ``multiprocessing`` context (``None``: fork).
         freeze_heap: keep the heap shared with the workers.
+        subreaper: adopt the orphans of workers, and reap them.
     """
 
     def __init__(
@@ -54,15 +56,16 @@ class Master:
         inbox: Inbox,
         hooks: Hooks,
         early: EarlyCatcher,
+        specs: Mapping[int, Spec],
         *,
-        name: Callable[[int], str],
-        public_id: Callable[[int], Any],
-        assign: Callable[[Spawn], Any],
         context: Any,
         freeze_heap: bool,
+        subreaper: bool,
     ) -> None:
         self._core = core
         self._lock = lock
+        self._hooks = hooks
+        self._specs = specs
         self._pid = os.getpid()
         self._frozen = freeze_heap
         _warn_of_threads()
@@ -78,18 +81,34 @@ class Master:
         self._limits = Descriptors()
         self._limits.raise_limit()
         self._wakeup = Wakeup()
-        self._guard = Guard(self._wakeup.fd, lambda: set_title(f"{program()}: guard"))
+        self._guard = Guard(
+            self._wakeup.fd, lambda: set_title(f"{program()}: guard"), Cgroups.find()
+        )
         self._guard.table.grace = core.grace
-        self._loop = Loop(core, lock, inbox, hooks, name, public_id, Notifier())
+        self._loop = Loop(
+            core,
+            lock,
+            inbox,
+            hooks,
+            lambda service: specs[service].name,
+            lambda service: specs[service].id,
+            Notifier(),
+        )
         self._catcher = Catcher(self._wakeup, self._loop.react, early.finish())
         self._catcher.caught.extend(early.caught)
         self._loop.catcher = self._catcher
         self._loop.guard = self._guard
         self._catcher.install()
         self._strangers = Strangers(self._ours, self._wakeup.wake)
-        self._strangers.start()  # before the guard, which must carry a worker's mark
-        self._reactor = Reactor(self._wakeup, self._catcher, self._guard, assign, self._loop.note)
-        self._reactor.strangers = self._strangers
+        self._strangers.start(subreaper)  # before the guard, which must carry a worker's mark
+        self._reactor = Reactor(
+            self._wakeup,
+            self._catcher,
+            self._guard,
+            self._assignment,
+            self._loop.note,
+            self._strangers,
+        )
         self._loop.reactor = self._reactor
         if context is None or context.get_start_method() == "fork":
             self._reactor.launcher = ForkLauncher(
@@ -129,6 +148,24 @@ class Master:
             raise
         self._close()
         return status
+
+    def _assignment(self, spawn: Spawn) -> runtime.Assignment:
+        spec = self._specs[spawn.service]
+        return runtime.Assignment(
+            spec.service,
+            spec.args,
+            spec.kwargs,
+            spec.id,
+            WorkerId(spawn.worker_id),
+            spec.name,
+            program(),
+            spawn.grace,
+            tuple(self._hooks.on_new_worker),
+            told=spec.policy.start.ready == "told",
+            stacks=bool(spec.policy.watchdog or spec.policy.start.timeout),
+            watchdog=spec.policy.watchdog,
+            run_as=spec.policy.run_as,
+        )
 
     def _ours(self) -> set[int]:
         pids = {child.process.pid for child in self._reactor.children.values()}

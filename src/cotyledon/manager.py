@@ -25,7 +25,6 @@ from cotyledon._checks import (
     name_of,
     nanoseconds,
 )
-from cotyledon._core.effects import Spawn
 from cotyledon._core.events import (
     GraceChanged,
     ReloadRequested,
@@ -39,8 +38,6 @@ from cotyledon._master import Master
 from cotyledon._posix.fork import FORKS
 from cotyledon._posix.signals import EarlyCatcher
 from cotyledon._say import say
-from cotyledon._titles import program
-from cotyledon._worker import runtime
 from cotyledon.notices import Notice
 from cotyledon.policy import Policy
 from cotyledon.service import Service
@@ -60,6 +57,9 @@ class ServiceManager:
         freeze_heap: before the first fork, collect garbage once and move everything that is
             alive out of the collector's sight (``gc.freeze()``), so that workers go on sharing
             the master's memory (default true).
+        subreaper: have the orphans of workers become children of the master, which reaps them
+            (``PR_SET_CHILD_SUBREAPER`` of ``prctl(2)``; default false). As the first process of a
+            container the master reaps them anyway. Children of the program are left alone.
 
     Raises:
         RuntimeError: there is one already in this process.
@@ -77,6 +77,7 @@ class ServiceManager:
         mp_context: Any = None,
         *,
         freeze_heap: bool = True,
+        subreaper: bool = False,
     ) -> None:
         if ServiceManager._process_runner_already_created:
             raise RuntimeError("Only one instance of ServiceManager per application is allowed")
@@ -84,6 +85,7 @@ class ServiceManager:
         grace = nanoseconds("graceful_shutdown_timeout", graceful_shutdown_timeout)
         self._graceful_shutdown_timeout = graceful_shutdown_timeout
         self._freeze_heap = freeze_heap
+        self._subreaper = subreaper
         self._mp_context = check_context(mp_context)
         self._pid = os.getpid()
         self._lock = threading.RLock()
@@ -379,32 +381,13 @@ class ServiceManager:
             self._inbox,
             self._hooks,
             self._early,
-            name=lambda service: self._specs[service].name,
-            public_id=lambda service: self._specs[service].id,
-            assign=self._assignment,
+            self._specs,
             context=self._mp_context,
             freeze_heap=self._freeze_heap,
+            subreaper=self._subreaper,
         )
         self._master = master
         try:
             return master.run()
         finally:
             self._master = None
-
-    def _assignment(self, spawn: Spawn) -> runtime.Assignment:
-        spec = self._specs[spawn.service]
-        return runtime.Assignment(
-            spec.service,
-            spec.args,
-            spec.kwargs,
-            spec.id,
-            WorkerId(spawn.worker_id),
-            spec.name,
-            program(),
-            spawn.grace,
-            tuple(self._hooks.on_new_worker),
-            told=spec.policy.start.ready == "told",
-            stacks=bool(spec.policy.watchdog or spec.policy.start.timeout),
-            watchdog=spec.policy.watchdog,
-            run_as=spec.policy.run_as,
-        )

@@ -557,6 +557,42 @@ def cgroup_tree() -> None:
     with_cgroup(body)
 
 
+class Daemonizer(Talker):
+    """Starts something that is in no session, and no process group, of ours."""
+
+    def run(self) -> None:
+        if not os.fork():
+            os.setsid()
+            if not os.fork():
+                event("daemon", worker=self.worker_id)
+                signal.pause()
+            os._exit(0)
+        os.wait()
+        self.say("run")
+        signal.pause()
+
+
+def cgroup_manager() -> None:
+    """The manager itself, in a group that is delegated to it."""
+
+    def body(mounted: Path, mine: Path) -> None:
+        pid = os.fork()
+        if not pid:
+            manager = cotyledon.ServiceManager(graceful_shutdown_timeout=2)
+            manager.add(Daemonizer, workers=2)
+            event("master")
+            try:
+                run(manager)
+            finally:
+                os._exit(0)
+        os.waitpid(pid, 0)
+        # The guard removes what is left, and may be at it still.
+        wait_until(lambda: not [p for p in mine.iterdir() if p.is_dir()])
+        event("clean")
+
+    with_cgroup(body)
+
+
 def cgroup_refused() -> None:
     """Nobody has delegated the group."""
 

@@ -119,13 +119,20 @@ class Cgroup:
     def __init__(self, directory: str) -> None:
         self.directory = directory
 
-    def enter(self) -> None:
-        """Move this process into the group; called by a child just after it was forked.
+    def enter(self, pid: int = 0) -> bool:
+        """Move a process into the group, a child just after it was forked; return whether it is.
 
-        Raises:
-            OSError: the kernel does not want that; the process is where it was.
+        If the kernel does not want that, the process stays where it was, and dies with its
+        process group alone.
+
+        Args:
+            pid: the process (0: this one).
         """
-        _write(self.directory + "/cgroup.procs", b"0")
+        try:
+            _write(self.directory + "/cgroup.procs", b"%d" % pid)
+        except OSError:
+            return False
+        return True
 
     def kill(self) -> bool:
         """Kill everything in the group and below it; return false if that was not possible.
@@ -163,6 +170,8 @@ class Cgroups:
         self.fd = fd
         """Keeps what is here from being swept away by another master. Forked workers do not have
         it, the guard must keep it."""
+        self.busy: list[Cgroup] = []
+        """Those of dead workers in which something is still on its way out."""
         FORKS.own(fd)
 
     @classmethod
@@ -215,6 +224,17 @@ class Cgroups:
     def at(self, name: str) -> Cgroup:
         """Return the group of this name, whether it exists or not: for the guard."""
         return Cgroup(f"{self.directory}/{name}")
+
+    def retire(self, cgroup: Cgroup) -> None:
+        """Kill what a dead worker has left in its group, and remove it, now or later."""
+        cgroup.kill()
+        if not cgroup.remove():
+            self.busy.append(cgroup)
+
+    def tidy(self) -> bool:
+        """Try again to remove what was busy; return whether something still is."""
+        self.busy[:] = [cgroup for cgroup in self.busy if not cgroup.remove()]
+        return bool(self.busy)
 
     def kill(self) -> bool:
         """Kill everything in the groups of all workers, at once."""

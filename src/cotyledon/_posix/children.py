@@ -34,6 +34,7 @@ class Child:
 
     __slots__ = (
         "asked",
+        "cgroup",
         "channel",
         "grace",
         "key",
@@ -52,6 +53,7 @@ class Child:
         self.service = service
         self.grace = grace
         self.process = process
+        self.cgroup = order.cgroup
         self.channel = order.channel
         self.place = order.place
         self.stacks = order.stacks_fd  # where it writes the stacks of its threads (-1: nowhere)

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
+from cotyledon._posix.cgroups import Cgroups
 from cotyledon._posix.fork import FORKS, Birth
 from cotyledon._posix.processes import Process
 from cotyledon._posix.signals import HANDLED
@@ -52,9 +53,13 @@ class Guard:
     Args:
         wakeup: the read end of the master's wakeup descriptor.
         dress: called in the guard first, to give it a title.
+        cgroups: of the workers, where each has one.
     """
 
-    def __init__(self, wakeup: int, dress: Callable[[], None]) -> None:
+    def __init__(
+        self, wakeup: int, dress: Callable[[], None], cgroups: Cgroups | None = None
+    ) -> None:
+        self.cgroups = cgroups
         self.table = Table()
         self.process: Process | None = None
         self.started_at = 0
@@ -127,11 +132,19 @@ class Guard:
         self._dress()
         if self._wait_for_trouble():
             _clear_up(self.table)
+            if self.cgroups is not None:
+                # What has left the process group of its worker is still in here.
+                self.cgroups.kill()
+                for _ in range(GLANCES):
+                    if self.cgroups.sweep():
+                        break
+                    time.sleep(GLANCE)  # what was killed is on its way out
         os._exit(0)
 
     def _let_go(self) -> None:
         """Hold nothing that somebody else waits to see closed."""
-        keep = sorted((self._bell, self._master, self._wakeup))
+        held = () if self.cgroups is None else (self.cgroups.fd,)
+        keep = sorted((self._bell, self._master, self._wakeup, *held))
         low = 3
         for fd in keep:
             os.closerange(low, fd)

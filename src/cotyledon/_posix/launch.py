@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, NamedTuple, NoReturn, Protocol
 
 from cotyledon._posix import channel, stacks
+from cotyledon._posix.cgroups import Cgroup
 from cotyledon._posix.fork import FORKS, Birth
 from cotyledon._posix.limits import Descriptors
 from cotyledon._posix.processes import Process
@@ -75,6 +76,7 @@ class Order:
         assignment: what the worker is to do, handed to its main function.
         place: its place in the guard's table.
         grace: its graceful timeout in nanoseconds, for the table.
+        cgroup: a control group of its own, if there is one.
 
     If ``assignment.stacks``, a file in memory is made for the stacks of the worker's threads,
     as ``stacks_fd`` (else -1); the caller closes it, as it does ``channel``.
@@ -85,6 +87,7 @@ class Order:
 
     __slots__ = (
         "assignment",
+        "cgroup",
         "channel",
         "error",
         "grace",
@@ -94,8 +97,11 @@ class Order:
         "theirs",
     )
 
-    def __init__(self, assignment: Any, place: int, grace: int) -> None:
+    def __init__(
+        self, assignment: Any, place: int, grace: int, cgroup: Cgroup | None = None
+    ) -> None:
         self.assignment = assignment
+        self.cgroup = cgroup
         self.place = place
         self.grace = grace
         self.channel, self.theirs = channel.pair()
@@ -171,6 +177,8 @@ class ForkLauncher:
         self._table.enter(order.place, os.getpid(), order.grace)
         if os.getppid() != self._master:
             os._exit(1)
+        if order.cgroup is not None:
+            order.cgroup.enter()
         self._limits.restore()
         beat = self._table.pulse(order.place).cell
         self._main(order.assignment, Ties(order.theirs, order.stacks_fd, beat))
@@ -250,6 +258,8 @@ class ContextLauncher:
             source = self._context.Process(target=self._main, args=(order.assignment, ties))
             source.start()
             self._table.enter(order.place, source.pid, order.grace)
+            if order.cgroup is not None:
+                order.cgroup.enter(source.pid)  # it is still far from running user code
             return SpawnedProcess(source)
         except BaseException:
             if source is not None and source.pid is not None:

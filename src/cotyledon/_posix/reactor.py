@@ -10,7 +10,7 @@ import select
 import signal
 import time
 from collections.abc import Callable, Iterable
-from logging import CRITICAL, ERROR
+from logging import CRITICAL, ERROR, WARNING
 from typing import Any
 
 from cotyledon._core.effects import (
@@ -35,6 +35,7 @@ from cotyledon._core.events import (
 )
 from cotyledon._core.grace import bounded
 from cotyledon._posix import channel, memory, stacks
+from cotyledon._posix.cgroups import Cgroup
 from cotyledon._posix.children import Child
 from cotyledon._posix.fork import FORKS
 from cotyledon._posix.guard import Guard
@@ -60,6 +61,7 @@ class Reactor:
         guard: started here, and started again when it dies.
         assign: makes a worker's assignment from the core's effect.
         say: logs a line.
+        strangers: reaps what is neither ours nor the program's.
     """
 
     def __init__(
@@ -69,11 +71,14 @@ class Reactor:
         guard: Guard,
         assign: Callable[[Spawn], Any],
         say: Callable[..., None],
+        strangers: Strangers,
     ) -> None:
         self.children: dict[int, Child] = {}
         self.names: dict[int, str] = {}  # of services, as their workers have told them
         self.launcher: Launcher | None = None
-        self.strangers: Strangers | None = None
+        self._strangers = strangers
+        self._cgroups = guard.cgroups
+        self._said_no_cgroup = False
         self._wakeup = wakeup
         self._catcher = catcher
         self._guard = guard
@@ -122,11 +127,12 @@ class Reactor:
             elif fd == self._guard_fd:
                 self._guard_lost()
         self._reap_due = None
+        if self._cgroups is not None and self._cgroups.busy and self._cgroups.tidy():
+            self._reap_due = time.monotonic_ns() + REAP_PAUSE
         for child in exited:
             self._listen(child, events)
             self._bury(child, events)
-        if self.strangers is not None:
-            self.strangers.reap()
+        self._strangers.reap()
         if self._guard_due is not None and time.monotonic_ns() >= self._guard_due:
             self._start_guard()
         return events
@@ -180,6 +186,10 @@ class Reactor:
             self._reap_due = time.monotonic_ns() + REAP_PAUSE
             return
         self._hang_up(child)
+        if self._cgroups is not None and child.cgroup is not None:
+            self._cgroups.retire(child.cgroup)
+            if self._cgroups.busy:
+                self._reap_due = time.monotonic_ns() + REAP_PAUSE
         del self._by_fd[process.pidfd]
         self._guard.table.release(child.place)
         del self.children[child.key]
@@ -218,7 +228,8 @@ class Reactor:
         match effect:
             case Kill():
                 child.killed = True
-                if not process.kill():
+                by_group = child.cgroup is not None and child.cgroup.kill()
+                if not process.kill() and not by_group:
                     self._say(CRITICAL, "process %d: not allowed to kill", process.pid)
             case DumpStacks():
                 child.asked = True
@@ -250,6 +261,8 @@ class Reactor:
                         if fd >= 0:
                             FORKS.disown(fd)
                             os.close(fd)
+                    if self._cgroups is not None and order.cgroup is not None:
+                        self._cgroups.retire(order.cgroup)
                     self._guard.table.release(order.place)
                     failed.append(self._failed(spawn, order.error))
         return failed
@@ -258,10 +271,19 @@ class Reactor:
         assignment = self._assign(spawn)
         place = self._guard.table.reserve()
         try:
-            return Order(assignment, place, spawn.grace)
+            return Order(assignment, place, spawn.grace, self._cgroup(spawn.worker))
         except BaseException:
             self._guard.table.release(place)
             raise
+
+    def _cgroup(self, worker: int) -> Cgroup | None:
+        if self._cgroups is None:
+            return None
+        cgroup = self._cgroups.make(str(worker))
+        if cgroup is None and not self._said_no_cgroup:
+            self._said_no_cgroup = True
+            self._say(WARNING, "no control group can be made: process groups have to do")
+        return cgroup
 
     def _adopt(self, spawn: Spawn, order: Order, process: Process) -> None:
         self._guard.table.enter(order.place, process.pid, spawn.grace)
@@ -356,3 +378,6 @@ class Reactor:
         FORKS.disown(self._epoll.fileno(), *self._wakeup.fds)
         self._epoll.close()
         self._guard.dismiss()
+        if self._cgroups is not None:
+            self._cgroups.sweep()
+            self._cgroups.close()
