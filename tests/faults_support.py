@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import cotyledon
-from cotyledon import Backoff, Policy, Rollout, Service, ServiceManager
+import cotyledon.policy
+from cotyledon import Backoff, Policy, Service, ServiceManager
 
 MARK = "COTYLEDON_FAULTS_MARK"
 SOURCES = Path(cotyledon.__file__).resolve().parent.parent
@@ -184,6 +185,7 @@ class Actor(Service):
         self.faults = {} if Actor.calm else behaviour["faults"]
         self.graceful_shutdown_timeout = behaviour["grace"]
         chance = self.rng.random()
+        threading.Thread(target=self.live, daemon=True).start()
         self.wait(behaviour["start"])
         if chance < self.faults.get("start_fails", 0):
             sys.exit(1)
@@ -193,7 +195,16 @@ class Actor(Service):
     def wait(self, most: float) -> None:
         threading.Event().wait(self.rng.random() * most)
 
+    def live(self) -> None:
+        """Beat, for ever or for a while."""
+        mute = self.faults.get("mute")
+        end = time.monotonic() + (self.rng.expovariate(1 / mute) if mute else 1e9)
+        while time.monotonic() < end:
+            self.heartbeat()
+            threading.Event().wait(0.05)
+
     def run(self) -> None:
+        self.ready()
         if self.faults.get("life"):
             threading.Event().wait(self.rng.expovariate(1 / self.faults["life"]))
             status = self.rng.choice((-11, -9, 0, 1, 2))
@@ -243,7 +254,7 @@ def scenario(options: dict[str, Any]) -> None:
     ids = []
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)
 
-    def add(behaviour: dict[str, Any], workers: int, policy: list[Any] | None) -> None:
+    def add(behaviour: dict[str, Any], workers: int, policy: str | None) -> None:
         kind = Actor if behaviour["reload"] is None else ReloadingActor
         # A class is known before its first worker is ready, a factory is not.
         made = kind if behaviour["known"] else functools.partial(kind)
@@ -252,9 +263,7 @@ def scenario(options: dict[str, Any]) -> None:
                 made,
                 workers,
                 args=(behaviour,),
-                policy=Policy(backoff=Backoff(*policy[0]), rollout=Rollout(policy[1]))
-                if policy
-                else None,
+                policy=eval(policy, vars(cotyledon.policy)) if policy else None,
             )
         )
 
@@ -269,6 +278,13 @@ def scenario(options: dict[str, Any]) -> None:
                     add(*what)
                 case ["scale", number, workers]:
                     manager.reconfigure(ids[number], workers)
+                case ["reload", number]:
+                    manager.reload(ids[number])
+                case ["restart", number, worker]:
+                    try:
+                        manager.restart(ids[number], worker)
+                    except ValueError:
+                        pass  # it has no worker yet
                 case ["grace", seconds]:
                     manager.graceful_shutdown_timeout = seconds
                 case ["forks fail"]:

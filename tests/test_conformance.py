@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cotyledon import Backoff, Intensity, Policy, Recycle, Rollout, Start
 from cotyledon._core import events as ev
 from cotyledon.testing import Exit, Referee
 from tests.faults_support import Master, Rounds, kill
@@ -27,6 +28,7 @@ def behaviour(rng: random.Random, *, faults: bool) -> dict[str, Any]:
         "start_fails": rng.choice((0.0, 0.0, 0.2, 1.0)),
         "start_hangs": rng.choice((0.0, 0.0, 0.1)),
         "deaf": rng.choice((0.0, 0.0, 0.3, 1.0)),
+        "mute": rng.choice((None, None, 0.3)),
     }
     return {
         "start": rng.choice((0.05, 0.5)) if slow else 0.005,
@@ -38,29 +40,58 @@ def behaviour(rng: random.Random, *, faults: bool) -> dict[str, Any]:
     }
 
 
-def policy(rng: random.Random) -> list[Any] | None:
-    if rng.random() < 0.4:
+def policy(rng: random.Random, *, rests: bool) -> str | None:
+    """Return an expression; what is replaced in peace is never at rest, so not if it ``rests``."""
+    if rng.random() < 0.3:
         return None
     initial = rng.choice((0.0, 0.05, 0.2))
-    backoff = [initial, rng.choice((1.0, 2.0)), max(initial, rng.choice((0.1, 0.5))), 0.2, 10.0]
-    return [backoff, rng.choice((1, 2, 100, "1%", "25%", "50%", "100%"))]
+    surge = rng.choice((0, 0, 1, "50%"))
+    least = (0, 1) if surge else (1, 2)
+    made = Policy(
+        backoff=Backoff(
+            initial, rng.choice((1.0, 2.0)), max(initial, rng.choice((0.1, 0.5))), 0.2, 10.0
+        ),
+        rollout=Rollout(
+            rng.choice((*least, 100, "1%", "25%", "50%", "100%")),
+            surge,
+            rng.choice((0.0, 0.0, 0.05)),
+            rng.choice((1.0, 600.0)),
+        ),
+        start=Start(rng.choice(("built", "told")), rng.choice((None, None, 0.3))),
+        watchdog=rng.choice((None, None, 1.0)),
+    )
+    if not rests and rng.random() < 0.3:
+        made = made.replace(recycle=Recycle(lifetime=0.6, min_life=0.3))
+    if not rests and rng.random() < 0.2:
+        made = made.replace(intensity=Intensity(rng.choice((0, 5)), 5.0))
+    if not rests and rng.random() < 0.2:
+        made = made.replace(restart=rng.choice(("on-failure", "never")))
+    return repr(made)
 
 
-def service(rng: random.Random, *, faults: bool) -> list[Any]:
-    return [behaviour(rng, faults=faults), rng.choice((1, 2, 3, 5, 9)), policy(rng)]
+def service(rng: random.Random, *, faults: bool, rests: bool) -> list[Any]:
+    how = policy(rng, rests=rests)
+    return [behaviour(rng, faults=faults), rng.choice((1, 2, 3, 5, 9)), how]
 
 
-def disturb(rng: random.Random, master: Master, services: int, *, faults: bool) -> int:
+def disturb(
+    rng: random.Random, master: Master, services: int, *, faults: bool, rests: bool
+) -> int:
     """Do one thing to the master; return how many services it has then."""
-    what = rng.choice(("HUP", "HUP", "scale", "scale", "add", "kill", "stop", "grace", "forks"))
+    requests = ("HUP", "HUP", "scale", "scale", "reload", "restart", "restart", "add", "grace")
+    what = rng.choice((*requests, "kill", "stop", "forks"))
     match what:
         case "HUP":
             master.signal(signal.SIGHUP)
         case "scale":
             master.command("scale", rng.randrange(services), rng.choice((0, 1, 2, 3, 6)))
         case "add" if services < 4:
-            master.command("add", *service(rng, faults=faults))
+            master.command("add", *service(rng, faults=faults, rests=rests))
             return services + 1
+        case "reload":
+            master.command("reload", rng.randrange(services))
+        case "restart":
+            master.command("restart", rng.randrange(services), rng.choice((None, 0)))
         case "kill" | "stop":
             alive = master.status()["alive"]
             for pid in rng.sample(alive, rng.randint(0, len(alive))):
@@ -97,15 +128,15 @@ def stop(rng: random.Random, master: Master) -> None:
 def play(rng: random.Random, record: Path) -> None:
     faults = rng.random() < 0.7
     grace, interval = rng.choice((1.0, 3.0)), rng.choice((0.0, 0.0, 0.01))
-    services = [service(rng, faults=faults) for _ in range(rng.randint(1, 3))]
+    rests = rng.random() < 0.6
+    services = [service(rng, faults=faults, rests=rests) for _ in range(rng.randint(1, 3))]
     more = {"services": services, "interval": interval, "record": str(record)}
     with Master(grace=grace, more=more) as master:
         master.status()
         number = len(services)
         for _ in range(rng.randint(3, 12)):
             master.idle(rng.choice((0.0, 0.003, 0.05, 0.4)) * rng.random())
-            number = disturb(rng, master, number, faults=faults)
-        rests = rng.random() < 0.75
+            number = disturb(rng, master, number, faults=faults, rests=rests)
         if rests:
             settle(master)
         stop(rng, master)
