@@ -116,7 +116,7 @@ class Master:
             )
         else:
             self._reactor.launcher = ContextLauncher(
-                context, runtime.main_spawned, self._guard.table
+                context, runtime.main_spawned, self._guard.table, self._limits
             )
 
     @property

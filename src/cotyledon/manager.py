@@ -40,7 +40,7 @@ from cotyledon._posix.signals import EarlyCatcher
 from cotyledon._say import say
 from cotyledon.notices import Notice
 from cotyledon.policy import Policy
-from cotyledon.service import Service
+from cotyledon.service import BaseService
 from cotyledon.status import ManagerStatus
 from cotyledon.types import ServiceId, WorkerId
 
@@ -104,7 +104,7 @@ class ServiceManager:
 
     def add(
         self,
-        service: Callable[..., Service],
+        service: Callable[..., BaseService],
         workers: int = 1,
         args: Iterable[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
@@ -117,7 +117,7 @@ class ServiceManager:
         Callable from any thread, from hooks and from signal handlers.
 
         Args:
-            service: a subclass of :class:`Service`, or a factory; called in each worker as
+            service: a subclass of :class:`Service` or :class:`AsyncService`, or a factory; called in each worker as
                 ``service(worker_id, *args, **kwargs)``.
             workers: how many, at least 1.
             args: further positional arguments.
@@ -228,7 +228,7 @@ class ServiceManager:
         self,
         on_terminate: Callable[[], Any] | None = None,
         on_reload: Callable[[], Any] | None = None,
-        on_new_worker: Callable[[ServiceId, WorkerId, Service], Any] | None = None,
+        on_new_worker: Callable[[ServiceId, WorkerId, Any], Any] | None = None,
         on_dead_worker: Callable[[ServiceId, WorkerId, int], Any] | None = None,
         *,
         on_event: Callable[[Notice], Any] | None = None,
