@@ -131,6 +131,9 @@ class Board:
             if second is not None and second.phase < Phase.STOPPING:
                 slot.worker, slot.second = second, None
                 self._count(second, 1)
+            # Whether and when it gets another one is decided anew.
+            slot.surging = False
+            self.startable.pop(slot, None)
         del self.workers[worker.key]
         service.alive -= 1
         if self.stopping and not service.alive:

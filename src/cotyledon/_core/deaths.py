@@ -4,11 +4,13 @@ Responsible for the restart policy, the back-off, the intensity and the record o
 starts a worker: the slot is touched, and the machine settles it.
 """
 
+from collections.abc import Iterable
+
 from cotyledon._core import backoff, rollout
 from cotyledon._core.board import SECOND, Board
 from cotyledon._core.effects import Escalation, GaveUp, Reason, WorkerDied
 from cotyledon._core.events import Exited
-from cotyledon._core.state import DeathRecord, Ending, ServiceState, Worker
+from cotyledon._core.state import DeathRecord, Ending, ServiceState, Slot, Worker
 
 FAULTS = (Reason.WATCHDOG, Reason.START_TIMEOUT)
 """What a worker is killed for and that counts as its own failure."""
@@ -61,14 +63,16 @@ def bury(board: Board, worker: Worker, event: Exited | None, now: int) -> None:
     )
 
 
-def forgive(board: Board, service: ServiceState, *, anew: bool) -> None:
-    """Forget past failures, because somebody asks for it; with ``anew``, success as well."""
+def forgive(board: Board, service: ServiceState, anew: Iterable[Slot] = ()) -> None:
+    """Forget past failures, because somebody asks for it; in the slots ``anew``, success too."""
+    for slot in anew:
+        board.reopen(slot)
     service.gave_up = False
     service.failed_at.clear()
     for slot in service.slots:
         slot.failures = 0
         slot.not_before = 0
-        if slot.ending is Ending.FAILED or anew:
+        if slot.ending is Ending.FAILED:
             board.reopen(slot)
         if slot.worker is None:
             board.touch(slot)
@@ -112,8 +116,10 @@ def _judge(board: Board, worker: Worker, status: int | None, success: bool, now:
     hopeless = worker.cause is None and status in policy.no_retry
     if slot.worker is not None:
         # Its predecessor, or its successor, is there: the slot goes on.
-        if hopeless:
+        if hopeless and worker.generation == service.generation:
             rollout.fail(board, service, now, gave_up=True)
+    elif not slot.wanted:
+        pass  # it has been scaled away; should it be wanted again, it starts afresh
     elif hopeless:
         board.end(slot, Ending.FAILED)
         board.effects.append(GaveUp(service.key, slot.worker_id, status))

@@ -157,25 +157,28 @@ class Core(Board):
 
     def _on_scale(self, event: ScaleRequested, now: int) -> None:
         service = self.services[event.service]
-        deaths.forgive(self, service, anew=False)
+        deaths.forgive(self, service)
         self.want(service, event.wanted)
         rollout.progress(self, service, now)
 
     def _on_reload(self, event: ReloadRequested, now: int) -> None:
         for service in self._those(event.service):
-            deaths.forgive(self, service, anew=False)
+            deaths.forgive(self, service)
             rollout.begin(self, service, now, renew=False)
 
     def _on_restart(self, event: RestartRequested, now: int) -> None:
         service = self.services[event.service]
-        deaths.forgive(self, service, anew=True)
         if event.worker_id is None:
+            deaths.forgive(self, service, service.slots)
             rollout.begin(self, service, now, renew=True)
-        elif event.worker_id < len(service.slots) and not self.stopping:
-            slot = service.slots[event.worker_id]
-            for worker in (slot.worker, slot.second):
-                if worker is not None and worker.phase < Phase.STOPPING:
-                    self.terminate(worker, Reason.RESTART, now)
+            return
+        slots = service.slots[event.worker_id : event.worker_id + 1]
+        deaths.forgive(self, service, slots)
+        if not self.stopping:
+            for slot in slots:
+                for worker in (slot.worker, slot.second):
+                    if worker is not None and worker.phase < Phase.STOPPING:
+                        self.terminate(worker, Reason.RESTART, now)
 
     def _those(self, service: int | None) -> Iterable[ServiceState]:
         return self.services.values() if service is None else (self.services[service],)

@@ -87,9 +87,11 @@ def calmed(behaviour: Behaviour, policy: Policy) -> Behaviour:
     if policy.watchdog is not None:
         beat = policy.watchdog / 4
         behaviour = behaviour._replace(beat=min(behaviour.beat or beat, beat))
-    if policy.recycle is not None or policy.start.timeout is not None:
+    impatient = policy.start.timeout is not None or policy.rollout.progress_deadline < 60
+    if impatient or policy.recycle is not None:
         # Too slow for its policy is a fault as well.
         behaviour = behaviour._replace(
+            reload=None if behaviour.reload is None else (0.0, 0.05),
             start=(0.001, min(0.05, behaviour.start[1])),
             stop=(0.0, min(0.05, behaviour.stop[1])),
             memory=0,

@@ -244,13 +244,20 @@ class Simulation:
         process.deaf = self.random.random() < behaviour.deaf
         if chance < behaviour.start_fails:
             status = self.random.choice(behaviour.start_statuses)
-            self._later(self._between(behaviour.start), self._end, key, status)
+            self._later(self._between(behaviour.start), self._fail_to_start, key, status)
         elif chance < behaviour.start_fails + behaviour.start_hangs:
             process.deaf = True
         else:
             self._later(self._between(behaviour.start), self._built, key)
             if behaviour.extends is not None:
                 self._later(self.random.random() * behaviour.extends, self._extend, key)
+
+    def _fail_to_start(self, key: int, status: int) -> None:
+        # A worker that has been calmed meanwhile does not fail any more.
+        if self._processes[key].behaviour.start_fails:
+            self._end(key, status)
+        else:
+            self._built(key)
 
     def _extend(self, key: int) -> None:
         process = self._processes[key]
