@@ -137,8 +137,8 @@ class Board:
         del self.workers[worker.key]
         service.alive -= 1
         if self.stopping and not service.alive:
-            for earlier_one in service.after:
-                self.touch_all(earlier_one)
+            for one in service.above:
+                self.touch_all(one)
 
     def promote(self, slot: Slot) -> Worker | None:
         """Let a successor take its worker's place; return the one that was there."""

@@ -146,9 +146,13 @@ class Core(Board):
     def _on_added(self, event: ServiceAdded, now: int) -> None:
         service = ServiceState(event.service, 0, event.grace, event.reloads, event.policy)
         for number in event.after:
-            service.after.append(self.services[number])
-            self.services[number].before.append(service)
+            one = self.services[number]
+            service.after.append(one)
+            service.above |= one.above
+            service.above[one] = None
             service.open = False
+        for one in service.above:
+            one.below.append(service)
         if event.after:
             self._ordered = True
             self._closed[service] = None
@@ -357,7 +361,7 @@ class Core(Board):
                     self.kill(worker, Reason.ABORTED, now)
         elif self.stopping or not slot.wanted:
             slot.surging = False
-            if self.stopping and self._ordered and any(one.alive for one in slot.service.before):
+            if self.stopping and self._ordered and any(one.alive for one in slot.service.below):
                 return
             reason = Reason.STOPPED if self.stopping else Reason.SCALED_DOWN
             for worker in (slot.worker, slot.second):

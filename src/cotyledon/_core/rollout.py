@@ -121,7 +121,7 @@ def _reload(board: Board, worker: Worker) -> None:
 
 def _reason(worker: Worker) -> Reason:
     service = worker.slot.service
-    if worker.generation < service.generation and service.renew > worker.born:
+    if service.rolling and worker.born < service.renew:
         return Reason.RESTART
     return worker.replace or Reason.RELOAD
 

@@ -142,7 +142,7 @@ class Referee:
             effect = self._judge(now)
             if not isinstance(effect, fx.Terminate) or effect.worker != first.key:
                 raise Violation("a predecessor was not told to go")
-        self._lives.mature(now)
+        self._lives.mature(now, key)
 
     @property
     def settled(self) -> bool:
@@ -171,6 +171,8 @@ class Referee:
                 if forgiven:
                     raise Violation(f"service {service.key} is not running")
                 blocked = True
+                if any(worker.ending for workers in service.slots.values() for worker in workers):
+                    raise Violation(f"service {service.key} is not at rest")
                 continue
             self._check_service(service, forgiven=forgiven)
         if not self.books.announced and not blocked:

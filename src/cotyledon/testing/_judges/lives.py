@@ -209,11 +209,13 @@ class Lives(Judge):
             if slot >= service.wanted and any(not worker.ending for worker in workers):
                 raise Violation(f"slot {slot} of {service.wanted} wanted lives on")
 
-    def mature(self, now: int) -> None:
+    def mature(self, now: int, only: int | None = None) -> None:
         """A successor that has been ready for long enough takes its place; that is progress."""
         waiting = []
         for worker in self.maturing:
-            if worker.counts(now):
+            if only not in {None, worker.key}:
+                waiting.append(worker)
+            elif worker.counts(now):
                 assert worker.ready_at is not None
                 service = worker.service
                 if worker.generation == service.generation:

@@ -95,10 +95,9 @@ class Rollouts(Judge):
     def _check_dropped(self, worker: WorkerBook) -> None:
         """A successor goes before it has taken its place."""
         service = worker.service
-        if worker.generation == service.generation:
+        own = worker.reloads and worker.born >= service.renew
+        if own or worker.generation == service.generation:
             self._dropped.add(service.key)  # its rollout must have failed
-        elif worker.reloads and worker.born >= service.renew:
-            raise Violation("a successor with its own reload() was dropped")
 
     def _check_reason(self, worker: WorkerBook, reason: Reason, now: int) -> None:
         service = worker.service
@@ -107,7 +106,7 @@ class Rollouts(Judge):
                 raise Violation("a worker was recycled without cause, or too early")
             min_life = round(service.policy.recycle.min_life * SECOND)  # type: ignore[union-attr]
             last = service.recycled_at.get(worker.slot)
-            if last is not None and now - last < min_life:
+            if last is not None and now - last < min_life - service.min_ready:
                 raise Violation("a storm of recycling")
             service.recycled_at[worker.slot] = now
             return
