@@ -132,13 +132,17 @@ class Board:
                 slot.worker, slot.second = second, None
                 self._count(second, 1)
             # Whether and when it gets another one is decided anew.
-            slot.surging = False
-            self.startable.pop(slot, None)
+            self.unqueue(slot)
         del self.workers[worker.key]
         service.alive -= 1
         if self.stopping and not service.alive:
             for one in service.above:
                 self.touch_all(one)
+
+    def unqueue(self, slot: Slot) -> None:
+        """Start nothing in a slot, unless that is decided anew."""
+        slot.surging = False
+        self.startable.pop(slot, None)
 
     def promote(self, slot: Slot) -> Worker | None:
         """Let a successor take its worker's place; return the one that was there."""
@@ -182,6 +186,9 @@ class Board:
 
     def want(self, service: ServiceState, wanted: int) -> None:
         """Change how many workers a service has; a slot that is not wanted has not ended."""
+        for slot in service.slots:
+            if slot.surging:
+                self.unqueue(slot)  # there may be fewer successors now
         for slot in service.slots[wanted:]:
             self.reopen(slot)
         service.wanted = wanted

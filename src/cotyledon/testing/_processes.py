@@ -74,6 +74,12 @@ class Process:
         beat = round(self.behaviour.beat * SECOND)
         return self.ready_at + (now - self.ready_at) // beat * beat
 
+    def is_silent(self, now: int, watchdog: float | None) -> bool:
+        """Whether it has been silent for half of what the watchdog allows."""
+        if watchdog is None or not self.ready:
+            return False
+        return self.last_beat(now) < now - watchdog * SECOND / 2
+
     def memory(self, now: int) -> int:
         """How many private bytes it has."""
         return self.behaviour.memory + (now - self.ready_at) * self.behaviour.grows // SECOND

@@ -128,9 +128,11 @@ class Simulation:
         for number, behaviour in self._behaviours.items():
             self._behaviours[number] = calmed(behaviour, self._policies[number])
         for key, process in list(self._processes.items()):
-            if process.alive and process.deaf:
+            service = self._slots[key][0]
+            watchdog = self._policies[service].watchdog
+            if process.alive and (process.deaf or process.is_silent(self.now, watchdog)):
                 self._end(key, -9)
-            process.behaviour = self._behaviours[self._slots[key][0]]
+            process.behaviour = self._behaviours[service]
             process.silent_at = None
 
     # Running
