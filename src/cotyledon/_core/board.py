@@ -109,6 +109,8 @@ class Board:
         worker.cause = reason
         grace = bounded(worker.grace, self.grace)
         deadline = earlier(now + grace + MARGIN if grace else None, self.stop_at)
+        if deadline is not None:
+            deadline = max(deadline, now + 1)  # the stop may be over when it is told, late
         self.enter(worker, Phase.STOPPING, deadline, now)
         self.effects.append(Terminate(worker.key, reason))
 

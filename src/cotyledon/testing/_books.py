@@ -68,7 +68,7 @@ class WorkerBook:
         self.recovers = False  # it must be called recovered
         self.beat = 0  # the last heartbeat that the core has been told of, or its readiness
         self.looked_at: int | None = None  # when its heartbeat was looked up, while unanswered
-        self.lost = 0  # such looks that were never answered, since that heartbeat
+        self.lost = 0  # such looks that were never answered, since it was last heard
         self.measured_at: int | None = None  # when its memory was last looked up
         self.grown = False  # a measurement was above the limit
 

@@ -111,7 +111,7 @@ class Endings(Judge):
         success = own and status in policy.success
         hopeless = own and status in policy.no_retry
         beside = [other for other in service.slots.get(slot, ()) if not other.superseded]
-        if beside:
+        if beside or worker.superseded:
             fresh = worker.generation == service.generation
             verdict.rollout_failed = hopeless and fresh and service.rolling
         elif slot < service.wanted:

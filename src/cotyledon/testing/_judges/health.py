@@ -50,8 +50,8 @@ class Health(Judge):
             return
         worker.looked_at = None
         at = min(event.at, now)
-        if at > worker.beat:
-            worker.beat = at
+        worker.beat = max(worker.beat, at)
+        if worker.beat + timeout > now:
             worker.lost = 0
         if worker.asked_at is None:
             if now - worker.beat >= timeout:

@@ -213,6 +213,8 @@ class Lives(Judge):
         """A successor that has been ready for long enough takes its place; that is progress."""
         waiting = []
         for worker in self.maturing:
+            if worker.ending or worker.key not in self.books.workers:
+                continue
             if only not in {None, worker.key}:
                 waiting.append(worker)
             elif worker.counts(now):
@@ -224,7 +226,7 @@ class Lives(Judge):
                 workers = service.slots.get(worker.slot, ())
                 if len(workers) == 2 and workers[1] is worker:
                     service.supersede(workers[0])
-            elif not worker.ending and worker.key in self.books.workers:
+            else:
                 waiting.append(worker)
         self.maturing = waiting
 

@@ -163,12 +163,14 @@ class Rollouts(Judge):
 
     @staticmethod
     def _current(service: ServiceBook, slot: int, now: int) -> bool:
-        worker = service.first(slot)
-        return (
-            worker is not None
-            and worker.counts(now)
+        first = service.first(slot)
+        if first is not None and first.generation < service.generation:
+            return False
+        return any(
+            worker.counts(now)
             and worker.generation == service.generation
             and worker.born >= service.renew
+            for worker in service.slots.get(slot, ())
         )
 
     def _failed(self, now: int, effect: fx.RolloutFailed) -> None:
