@@ -114,6 +114,12 @@ class Board:
         self.enter(worker, Phase.STOPPING, deadline, now)
         self.effects.append(Terminate(worker.key, reason))
 
+    def empty(self, slot: Slot, reason: Reason, now: int) -> None:
+        """Ask the workers in a slot to stop, unless they have been asked."""
+        for worker in (slot.worker, slot.second):
+            if worker is not None and worker.phase < Phase.STOPPING:
+                self.terminate(worker, reason, now)
+
     def kill(self, worker: Worker, reason: Reason, now: int) -> None:
         """Kill a worker, and expect it to be gone soon."""
         worker.cause = reason

@@ -37,9 +37,8 @@ def bury(board: Board, worker: Worker, event: Exited | None, now: int) -> None:
     elif first:
         slot.not_before = 0
     if failure and event is not None and not board.stopping:
-        _judge(
-            board, worker, event.status, success, now, goes_on=slot.worker is not None or not first
-        )
+        alone = first and slot.worker is None
+        _judge(board, worker, event.status, success, now, alone=alone)
     respawns = slot.worker is None and slot.startable and not (board.stopping or board.escalated)
     reason = _reason(worker, event)
     status = None if event is None else event.status
@@ -111,14 +110,14 @@ def _back_off(board: Board, worker: Worker, now: int) -> int:
 
 
 def _judge(
-    board: Board, worker: Worker, status: int | None, success: bool, now: int, *, goes_on: bool
+    board: Board, worker: Worker, status: int | None, success: bool, now: int, *, alone: bool
 ) -> None:
     """Apply the restart policy and the intensity to an end that was not asked for."""
     slot = worker.slot
     service = slot.service
     policy = service.policy
     hopeless = worker.cause is None and status in policy.no_retry
-    if goes_on:
+    if not alone:
         # Its predecessor or its successor is there, or has been and is followed by another one.
         if hopeless and worker.generation == service.generation:
             rollout.fail(board, service, now, gave_up=True)

@@ -178,11 +178,8 @@ class Core(Board):
             return
         slots = service.slots[event.worker_id : event.worker_id + 1]
         deaths.forgive(self, service, slots)
-        if not self.stopping:
-            for slot in slots:
-                for worker in (slot.worker, slot.second):
-                    if worker is not None and worker.phase < Phase.STOPPING:
-                        self.terminate(worker, Reason.RESTART, now)
+        for slot in slots if not self.stopping else ():
+            self.empty(slot, Reason.RESTART, now)
 
     def _those(self, service: int | None) -> Iterable[ServiceState]:
         return self.services.values() if service is None else (self.services[service],)
@@ -363,10 +360,7 @@ class Core(Board):
             slot.surging = False
             if self.stopping and self._ordered and any(one.alive for one in slot.service.below):
                 return
-            reason = Reason.STOPPED if self.stopping else Reason.SCALED_DOWN
-            for worker in (slot.worker, slot.second):
-                if worker is not None and worker.phase < Phase.STOPPING:
-                    self.terminate(worker, reason, now)
+            self.empty(slot, Reason.STOPPED if self.stopping else Reason.SCALED_DOWN, now)
         elif slot.worker is None and slot.startable and not self.escalated:
             if slot.not_before <= now:
                 self.startable[slot] = None
