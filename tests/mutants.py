@@ -497,7 +497,7 @@ MUTANTS = [
         "a worker beside another one ends their slot",
         "deaths",
         "        alone = first and slot.worker is None\n",
-        "        alone = slot.worker is None\n",
+        "        alone = True\n",
     ),
     Mutant(
         "one failure less is too many",
@@ -818,8 +818,8 @@ MUTANTS = [
     Mutant(
         "an outdated successor stays",
         "rollout",
-        "            board.terminate(second, Reason.RELOAD, now)\n",
-        "            pass\n",
+        "        else:\n            board.terminate(second, Reason.RELOAD, now)\n",
+        "",
     ),
     Mutant(
         "a scale leaves too many successors in the queue",

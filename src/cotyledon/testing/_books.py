@@ -105,6 +105,7 @@ class ServiceBook:
     __slots__ = (
         "after",
         "allowed",
+        "asked_at",
         "deaths",
         "ended",
         "failed",
@@ -124,6 +125,7 @@ class ServiceBook:
         "renew",
         "rolling",
         "slots",
+        "start_by",
         "started",
         "surge",
         "wanted",
@@ -141,6 +143,8 @@ class ServiceBook:
         self.slots: dict[int, list[WorkerBook]] = {}
         self.deaths: dict[int, list[int]] = {}  # slot -> failures in a row, when
         self.not_before: dict[int, int] = {}  # slot -> the end of its back-off, at the earliest
+        self.start_by: dict[int, int] = {}  # slot -> the end of its back-off, at the latest
+        self.asked_at = 0  # when somebody has asked for workers the last time
         self.started: set[int] = set()
         self.ended: dict[int, bool] = {}  # slot -> it has ended for good, in success or not
         self.failures: list[int] = []  # when, of all slots
@@ -199,10 +203,12 @@ class ServiceBook:
         self.slots[old.slot].reverse()
         old.superseded = True
 
-    def forgive(self, *successes: int) -> None:
+    def forgive(self, now: int, *successes: int) -> None:
         """Somebody asks again: failures are forgotten, and the successes of these slots."""
         self.deaths.clear()
         self.not_before.clear()
+        self.start_by.clear()
+        self.asked_at = now
         self.failures.clear()
         self.gave_up = False
         for slot, success in list(self.ended.items()):

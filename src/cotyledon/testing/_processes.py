@@ -31,7 +31,8 @@ class Behaviour(NamedTuple):
     start_statuses: tuple[int, ...] = (1,)  # one of these that of an end before it is ready
     extends: float | None = None  # while it starts it asks for so many more seconds, repeatedly
     beat: float | None = None  # seconds between two heartbeats of a ready worker
-    silent: float | None = None  # mean seconds from ready until it stops beating
+    silent: float | None = None  # mean seconds until it stops beating,
+    back: float | None = None  # and from then until it beats again
     memory: int = 10_000_000  # private bytes when it is ready,
     grows: int = 0  # and how many more in each second
 
@@ -51,6 +52,7 @@ class Process:
         "ready_at",
         "reloading",
         "silent_at",
+        "steady_at",
         "stopping",
     )
 
@@ -60,6 +62,7 @@ class Process:
         self.ready = False
         self.ready_at = 0
         self.silent_at: int | None = None  # when it stops beating
+        self.steady_at = 0  # since when it has been beating
         self.deaf = False
         self.stopping = False
         self.reloading = 0  # the generation of the reload that is going on
@@ -70,7 +73,7 @@ class Process:
         if not self.ready or self.behaviour.beat is None:
             return 0
         if self.silent_at is not None:
-            now = min(now, self.silent_at)
+            now = max(self.ready_at, min(now, self.silent_at))
         beat = round(self.behaviour.beat * SECOND)
         return self.ready_at + (now - self.ready_at) // beat * beat
 

@@ -63,6 +63,7 @@ def _behaviour(rng: random.Random, mood: _Mood) -> Behaviour:
         extends=rng.choice((None, 0.3, 2.0)),
         beat=rng.choice((None, 0.01, 0.2, 0.2)),
         silent=rng.choice((None, None, 1.0, 20.0)),
+        back=rng.choice((None, 1.0, 3.0)),
     )
 
 
@@ -71,18 +72,21 @@ def _rollout(rng: random.Random, mood: _Mood) -> Rollout:
     if not mood.policies:
         return Rollout(unavailable)
     surge = rng.choice((0, 0, 1, 2, "10%", "50%"))
+    min_ready = rng.choice((0.0, 0.0, 0.05, 0.5, 2.0))
     return Rollout(
         rng.choice((0, unavailable)) if surge else unavailable,
         surge,
-        rng.choice((0.0, 0.0, 0.05, 0.5)),
-        rng.choice((1.0, 5.0, 60.0)),
+        min_ready,
+        rng.choice((5.0, 60.0) if min_ready > 1 else (2.5, 5.0, 60.0)),
     )
 
 
-def _recycle(rng: random.Random) -> Recycle:
+def _recycle(rng: random.Random, rollout: Rollout) -> Recycle:
+    # Workers that are replaced more slowly than they grow old would never be at rest.
+    lifetimes = (None,) if rollout.min_ready > 1 else (None, 10.0, 30.0)
     return Recycle(
         rng.choice((None, 20_000_000, 50_000_000)),
-        rng.choice((None, 10.0, 30.0)),
+        rng.choice(lifetimes),
         rng.choice((0.0, 0.1, 0.5)),
         rng.choice((0.5, 3.0)),
         rng.choice((0.2, 1.0, 5.0)),
@@ -117,7 +121,7 @@ def _policy(rng: random.Random, mood: _Mood) -> Policy | None:
         start=Start(timeout=rng.choice((None, None, 0.5, 2.0, 10.0))),
         watchdog=rng.choice((None, None, 1.0, 3.0, 10.0)),
         rollout=rollout,
-        recycle=_recycle(rng) if rng.random() < 0.4 else None,
+        recycle=_recycle(rng, rollout) if rng.random() < 0.4 else None,
     )
 
 
@@ -136,7 +140,7 @@ def play(seed: int, core: Callable[..., Core] = Core) -> Result:
     sim = Simulation(
         seed,
         grace=rng.choice((60.0, 60.0, 10.0, 1.0)),
-        spawn_interval=rng.choice((0.0, 0.0, 0.0, 0.01)),
+        spawn_interval=rng.choice((0.0, 0.0, 0.0, 0.01, 0.03)),
         core=core,
     )
     sim.lateness = rng.choice((0.0, 0.0, 0.001, 0.05))
@@ -161,7 +165,7 @@ def play(seed: int, core: Callable[..., Core] = Core) -> Result:
 
 def _add(rng: random.Random, sim: Simulation, mood: _Mood, sizes: tuple[int, ...]) -> None:
     after: list[int] = []
-    if rng.random() < (0.4 if mood.policies else 0.1):
+    if rng.random() < (0.6 if mood.policies else 0.1):
         number = sim.services
         after = [key for key in range(number) if rng.random() < (0.7 if key else 0.5)]
     behaviour, policy = _behaviour(rng, mood), _policy(rng, mood)
@@ -172,7 +176,7 @@ def _request(rng: random.Random, sim: Simulation, mood: _Mood) -> None:
     number = sim.services
     service = rng.randrange(number) if number else 0
     actions = ("reload", "reload", "scale", "scale", "add", "kill", "grace", "storm")
-    action = rng.choice(actions + ("restart", "one", "reload one") * mood.policies)
+    action = rng.choice(actions + ("restart", "one", "reload one", "kill") * mood.policies)
     if action == "add" and number < 4:
         _add(rng, sim, mood, (1, 2, 5))
     elif action == "grace":
@@ -182,9 +186,12 @@ def _request(rng: random.Random, sim: Simulation, mood: _Mood) -> None:
     elif not number:
         return
     elif action == "scale":
-        sim.scale(service, rng.choice((0, 1, 2, 3, 6, 10)))
+        sim.scale(service, rng.choice((0, 0, 1, 2, 3, 6, 10)))
     elif action == "kill":
-        sim.kill(service, rng.randrange(4))
+        for worker_id in range(rng.choice((1, 1, 4))):
+            sim.end(service, worker_id, rng.choice((-9, -9, 0, 78)))
+        if mood.policies and rng.random() < 0.3:  # as soon as their ends are known
+            sim.send(ev.ScaleRequested(service, rng.randrange(3)), 0.0003 * rng.random())
     elif action == "restart":
         sim.restart(service)
     elif action == "one":
@@ -236,11 +243,12 @@ def _end(rng: random.Random, sim: Simulation) -> None:
     match way:
         case "hurry":
             sim.stop()
-            sim.send(ev.HurryRequested(), rng.random())
+            sim.send(ev.HurryRequested(), rng.choice((0.01, 1.0)) * rng.random())
         case "abort":
             sim.send(ev.AbortRequested())
         case "within":
-            sim.send(ev.StopRequested(round((0.001 + rng.random()) * SECOND)))
+            within = 0.001 + rng.choice((0.04, 1.0)) * rng.random()
+            sim.send(ev.StopRequested(round(within * SECOND)))
         case "stop then abort":
             sim.stop()
             sim.send(ev.AbortRequested(), rng.random())

@@ -114,9 +114,13 @@ class Simulation:
 
     def kill(self, service: int, worker_id: int, signum: int = 9) -> None:
         """End the worker in a slot by a signal, if there is one."""
+        self.end(service, worker_id, -signum)
+
+    def end(self, service: int, worker_id: int, status: int = 0) -> None:
+        """Let the worker in a slot end by itself, if there is one."""
         for key, slot in self._slots.items():
             if slot == (service, worker_id) and self._processes[key].alive:
-                self._end(key, -signum)
+                self._end(key, status)
 
     def behave(self, service: int, behaviour: Behaviour) -> None:
         """Let the workers that are started from now on behave differently."""
@@ -134,6 +138,7 @@ class Simulation:
                 self._end(key, -9)
             process.behaviour = self._behaviours[service]
             process.silent_at = None
+            process.steady_at = self.now
 
     # Running
 
@@ -227,9 +232,11 @@ class Simulation:
     def _check_silence(self, key: int) -> None:
         """Judge what the referee cannot: whether a worker that was called silent really is."""
         process = self._processes[key]
-        timeout = self._policies[self._slots[key][0]].watchdog
+        watchdog = self._policies[self._slots[key][0]].watchdog
+        assert watchdog is not None
+        since = self.now - round(watchdog * SECOND)
         late = round((self.answer_takes + 2 * self.lateness + 0.1) * SECOND)
-        if timeout and process.last_beat(self.now) > self.now - round(timeout * SECOND) + late:
+        if process.steady_at < since - late and process.last_beat(self.now) > since + late:
             raise Violation(f"worker {key} was called silent, and beats")
 
     # The workers
@@ -251,8 +258,8 @@ class Simulation:
             process.deaf = True
         else:
             self._later(self._between(behaviour.start), self._built, key)
-            if behaviour.extends is not None:
-                self._later(self.random.random() * behaviour.extends, self._extend, key)
+        if behaviour.extends is not None:
+            self._later(self.random.random() * behaviour.extends, self._extend, key)
 
     def _fail_to_start(self, key: int, status: int) -> None:
         # A worker that has been calmed meanwhile does not fail any more.
@@ -266,6 +273,8 @@ class Simulation:
         by = process.behaviour.extends
         if process.alive and not process.ready and by is not None:
             self._say(ev.Extended(key, round(by * SECOND)))
+            if process.deaf and self.random.random() < 0.2:
+                return  # it hangs, and asks for nothing any more
             self._later(by * self.random.uniform(0.3, 1.1), self._extend, key)
 
     def _built(self, key: int) -> None:
@@ -275,9 +284,7 @@ class Simulation:
         process.ready = True
         process.ready_at = self.now
         behaviour = process.behaviour
-        if behaviour.silent is not None:
-            silent = self.random.expovariate(1 / behaviour.silent)
-            process.silent_at = self.now + round(silent * SECOND)
+        self._beats(key)
         self._say(ev.Ready(key, behaviour.reload is not None, self._own_grace(behaviour)))
         if process.stopping:
             self._begin_stop(key)
@@ -286,6 +293,18 @@ class Simulation:
         if behaviour.life is not None:
             life = self.random.expovariate(1 / behaviour.life)
             self._later(life, self._crash, key)
+
+    def _beats(self, key: int) -> None:
+        process = self._processes[key]
+        behaviour = process.behaviour
+        process.silent_at = None
+        process.steady_at = self.now
+        if process.alive and behaviour.silent is not None:
+            silent = self.random.expovariate(1 / behaviour.silent)
+            process.silent_at = self.now + round(silent * SECOND)
+            if behaviour.back is not None:
+                back = self.random.expovariate(1 / behaviour.back)
+                self._later(silent + back, self._beats, key)
 
     def _crash(self, key: int) -> None:
         # A worker that has been calmed meanwhile does not crash any more.

@@ -56,6 +56,7 @@ class Endings(Judge):
             self._back_off(verdict, now)
         elif not worker.superseded:
             service.not_before.pop(worker.slot, None)
+            service.start_by[worker.slot] = now
         if isinstance(event, ev.Exited) and (own or fault) and books.asked_at is None:
             self._judge(verdict, event.status, own, now)
         verdict.respawns = (
@@ -103,6 +104,7 @@ class Endings(Judge):
             verdict.longest = min(wait, backoff.cap)
             wait = verdict.longest * (1 - backoff.jitter)
         service.not_before[worker.slot] = now + int(wait * SECOND) - 1000
+        service.start_by[worker.slot] = now + int(verdict.longest * SECOND) + 1000
 
     def _judge(self, verdict: Verdict, status: int | None, own: bool, now: int) -> None:
         worker = verdict.worker
@@ -203,6 +205,20 @@ class Endings(Judge):
             raise Violation(f"a significant service is done with the status {effect.status}")
 
     # Moments
+
+    def inspect(self, now: int) -> None:
+        """A slot that is wanted and has waited for long enough has a worker."""
+        books = self.books
+        if books.asked_at is not None or books.escalated is not None:
+            return
+        patience = books.punctual + 64 * books.spawn_interval
+        for service in books.services.values():
+            if service.opened and not service.gave_up and now > service.asked_at + patience:
+                for slot in range(service.wanted):
+                    due = service.start_by.get(slot, service.asked_at)
+                    empty = slot not in service.slots and slot not in service.ended
+                    if empty and now > due + patience:
+                        raise Violation(f"slot {slot} was not started")
 
     def after(self, now: int, events: Sequence[ev.Event]) -> None:
         """A significant service that is done has stopped the manager."""

@@ -29,6 +29,7 @@ class Lives(Judge):
 
     def _added(self, now: int, event: ev.ServiceAdded) -> None:
         service = self.books.services[event.service] = ServiceBook(event)
+        service.asked_at = now
         for key in event.after:
             one = self.books.services[key]
             service.after.append(one)
@@ -39,7 +40,7 @@ class Lives(Judge):
 
     def _scaled(self, now: int, event: ev.ScaleRequested) -> None:
         service = self.books.services[event.service]
-        service.forgive()
+        service.forgive(now)
         service.wanted = event.wanted
         service.measure_rollout()
         for slot in [slot for slot in service.ended if slot >= event.wanted]:

@@ -30,17 +30,17 @@ class Rollouts(Judge):
     def _reload_asked(self, now: int, event: ev.ReloadRequested) -> None:
         for service in self.books.services.values():
             if event.service in {None, service.key}:
-                service.forgive()
+                service.forgive(now)
                 service.begin_rollout(now)
 
     def _restart_asked(self, now: int, event: ev.RestartRequested) -> None:
         service = self.books.services[event.service]
         if event.worker_id is None:
-            service.forgive(*service.ended)
+            service.forgive(now, *service.ended)
             service.begin_rollout(now)
             service.renew = service.generation
             return
-        service.forgive(event.worker_id)
+        service.forgive(now, event.worker_id)
         if self.books.asked_at is None:
             for worker in service.slots.get(event.worker_id, ()):
                 if not worker.ending:

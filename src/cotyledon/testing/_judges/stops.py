@@ -88,7 +88,7 @@ class Stops(Judge):
         for service in self.books.services.values():
             if not service.opened and all(s.opened and s.complete() for s in service.after):
                 service.opened = True
-                service.progress_at = now
+                service.progress_at = service.asked_at = now
 
     def after(self, now: int, events: Sequence[ev.Event]) -> None:
         """In a stop, everybody has been told whose turn it is."""
