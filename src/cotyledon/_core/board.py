@@ -109,8 +109,16 @@ class Board:
         worker.cause = reason
         grace = bounded(worker.grace, self.grace)
         deadline = earlier(now + grace + MARGIN if grace else None, self.stop_at)
+        if deadline is not None:
+            deadline = max(deadline, now + 1)  # the stop may be over when it is told, late
         self.enter(worker, Phase.STOPPING, deadline, now)
         self.effects.append(Terminate(worker.key, reason))
+
+    def empty(self, slot: Slot, reason: Reason, now: int) -> None:
+        """Ask the workers in a slot to stop, unless they have been asked."""
+        for worker in (slot.worker, slot.second):
+            if worker is not None and worker.phase < Phase.STOPPING:
+                self.terminate(worker, reason, now)
 
     def kill(self, worker: Worker, reason: Reason, now: int) -> None:
         """Kill a worker, and expect it to be gone soon."""
@@ -131,11 +139,18 @@ class Board:
             if second is not None and second.phase < Phase.STOPPING:
                 slot.worker, slot.second = second, None
                 self._count(second, 1)
+            # Whether and when it gets another one is decided anew.
+            self.unqueue(slot)
         del self.workers[worker.key]
         service.alive -= 1
         if self.stopping and not service.alive:
-            for earlier_one in service.after:
-                self.touch_all(earlier_one)
+            for one in service.above:
+                self.touch_all(one)
+
+    def unqueue(self, slot: Slot) -> None:
+        """Start nothing in a slot, unless that is decided anew."""
+        slot.surging = False
+        self.startable.pop(slot, None)
 
     def promote(self, slot: Slot) -> Worker | None:
         """Let a successor take its worker's place; return the one that was there."""
@@ -179,6 +194,9 @@ class Board:
 
     def want(self, service: ServiceState, wanted: int) -> None:
         """Change how many workers a service has; a slot that is not wanted has not ended."""
+        for slot in service.slots:
+            if slot.surging:
+                self.unqueue(slot)  # there may be fewer successors now
         for slot in service.slots[wanted:]:
             self.reopen(slot)
         service.wanted = wanted

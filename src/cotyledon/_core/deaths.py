@@ -4,11 +4,13 @@ Responsible for the restart policy, the back-off, the intensity and the record o
 starts a worker: the slot is touched, and the machine settles it.
 """
 
+from collections.abc import Iterable
+
 from cotyledon._core import backoff, rollout
 from cotyledon._core.board import SECOND, Board
 from cotyledon._core.effects import Escalation, GaveUp, Reason, WorkerDied
 from cotyledon._core.events import Exited
-from cotyledon._core.state import DeathRecord, Ending, ServiceState, Worker
+from cotyledon._core.state import DeathRecord, Ending, ServiceState, Slot, Worker
 
 FAULTS = (Reason.WATCHDOG, Reason.START_TIMEOUT)
 """What a worker is killed for and that counts as its own failure."""
@@ -35,7 +37,8 @@ def bury(board: Board, worker: Worker, event: Exited | None, now: int) -> None:
     elif first:
         slot.not_before = 0
     if failure and event is not None and not board.stopping:
-        _judge(board, worker, event.status, success, now)
+        alone = first and slot.worker is None
+        _judge(board, worker, event.status, success, now, alone=alone)
     respawns = slot.worker is None and slot.startable and not (board.stopping or board.escalated)
     reason = _reason(worker, event)
     status = None if event is None else event.status
@@ -61,14 +64,16 @@ def bury(board: Board, worker: Worker, event: Exited | None, now: int) -> None:
     )
 
 
-def forgive(board: Board, service: ServiceState, *, anew: bool) -> None:
-    """Forget past failures, because somebody asks for it; with ``anew``, success as well."""
+def forgive(board: Board, service: ServiceState, anew: Iterable[Slot] = ()) -> None:
+    """Forget past failures, because somebody asks for it; in the slots ``anew``, success too."""
+    for slot in anew:
+        board.reopen(slot)
     service.gave_up = False
     service.failed_at.clear()
     for slot in service.slots:
         slot.failures = 0
         slot.not_before = 0
-        if slot.ending is Ending.FAILED or anew:
+        if slot.ending is Ending.FAILED:
             board.reopen(slot)
         if slot.worker is None:
             board.touch(slot)
@@ -104,16 +109,20 @@ def _back_off(board: Board, worker: Worker, now: int) -> int:
     return wait
 
 
-def _judge(board: Board, worker: Worker, status: int | None, success: bool, now: int) -> None:
+def _judge(
+    board: Board, worker: Worker, status: int | None, success: bool, now: int, *, alone: bool
+) -> None:
     """Apply the restart policy and the intensity to an end that was not asked for."""
     slot = worker.slot
     service = slot.service
     policy = service.policy
     hopeless = worker.cause is None and status in policy.no_retry
-    if slot.worker is not None:
-        # Its predecessor, or its successor, is there: the slot goes on.
-        if hopeless:
+    if not alone:
+        # Its predecessor or its successor is there, or has been and is followed by another one.
+        if hopeless and worker.generation == service.generation:
             rollout.fail(board, service, now, gave_up=True)
+    elif not slot.wanted:
+        pass  # it has been scaled away; should it be wanted again, it starts afresh
     elif hopeless:
         board.end(slot, Ending.FAILED)
         board.effects.append(GaveUp(service.key, slot.worker_id, status))

@@ -146,9 +146,13 @@ class Core(Board):
     def _on_added(self, event: ServiceAdded, now: int) -> None:
         service = ServiceState(event.service, 0, event.grace, event.reloads, event.policy)
         for number in event.after:
-            service.after.append(self.services[number])
-            self.services[number].before.append(service)
+            one = self.services[number]
+            service.after.append(one)
+            service.above |= one.above
+            service.above[one] = None
             service.open = False
+        for one in service.above:
+            one.below.append(service)
         if event.after:
             self._ordered = True
             self._closed[service] = None
@@ -157,25 +161,25 @@ class Core(Board):
 
     def _on_scale(self, event: ScaleRequested, now: int) -> None:
         service = self.services[event.service]
-        deaths.forgive(self, service, anew=False)
+        deaths.forgive(self, service)
         self.want(service, event.wanted)
         rollout.progress(self, service, now)
 
     def _on_reload(self, event: ReloadRequested, now: int) -> None:
         for service in self._those(event.service):
-            deaths.forgive(self, service, anew=False)
+            deaths.forgive(self, service)
             rollout.begin(self, service, now, renew=False)
 
     def _on_restart(self, event: RestartRequested, now: int) -> None:
         service = self.services[event.service]
-        deaths.forgive(self, service, anew=True)
         if event.worker_id is None:
+            deaths.forgive(self, service, service.slots)
             rollout.begin(self, service, now, renew=True)
-        elif event.worker_id < len(service.slots) and not self.stopping:
-            slot = service.slots[event.worker_id]
-            for worker in (slot.worker, slot.second):
-                if worker is not None and worker.phase < Phase.STOPPING:
-                    self.terminate(worker, Reason.RESTART, now)
+            return
+        slots = service.slots[event.worker_id : event.worker_id + 1]
+        deaths.forgive(self, service, slots)
+        for slot in slots if not self.stopping else ():
+            self.empty(slot, Reason.RESTART, now)
 
     def _those(self, service: int | None) -> Iterable[ServiceState]:
         return self.services.values() if service is None else (self.services[service],)
@@ -354,12 +358,9 @@ class Core(Board):
                     self.kill(worker, Reason.ABORTED, now)
         elif self.stopping or not slot.wanted:
             slot.surging = False
-            if self.stopping and self._ordered and any(one.alive for one in slot.service.before):
+            if self.stopping and self._ordered and any(one.alive for one in slot.service.below):
                 return
-            reason = Reason.STOPPED if self.stopping else Reason.SCALED_DOWN
-            for worker in (slot.worker, slot.second):
-                if worker is not None and worker.phase < Phase.STOPPING:
-                    self.terminate(worker, reason, now)
+            self.empty(slot, Reason.STOPPED if self.stopping else Reason.SCALED_DOWN, now)
         elif slot.worker is None and slot.startable and not self.escalated:
             if slot.not_before <= now:
                 self.startable[slot] = None

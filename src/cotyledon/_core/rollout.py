@@ -39,7 +39,7 @@ def available(board: Board, worker: Worker, now: int) -> None:
     if slot.second is worker:
         old = board.promote(slot)
         if old is not None and old.phase < Phase.STOPPING:
-            board.terminate(old, old.replace or Reason.RELOAD, now)
+            board.terminate(old, _reason(old), now)
     if worker.generation == service.generation:
         progress(board, service, now)
     board.touch(slot)
@@ -47,13 +47,15 @@ def available(board: Board, worker: Worker, now: int) -> None:
 
 def roll(board: Board, service: ServiceState, now: int) -> None:
     """Replace, or reload, as many workers as may be at this instant."""
-    if board.stopping or not (service.rolling or service.replacing):
+    if not (service.rolling or service.replacing):
         return
+    if board.stopping or board.escalated or service.gave_up:
+        return  # nothing would be started in the place of what goes
     limits = service.policy.rollout
     expected = service.wanted - service.ended
     spare = limits.allowed(service.wanted) - expected + service.available
-    surge = limits.surge(service.wanted)
-    if surge:
+    surge = surging = limits.surge(service.wanted)
+    if surging:
         surge -= sum(slot.surging or slot.second is not None for slot in service.slots)
     behind = False
     for slot in service.slots:
@@ -70,18 +72,19 @@ def roll(board: Board, service: ServiceState, now: int) -> None:
                 continue
         elif worker.replace is None:
             continue
-        reason = worker.replace or Reason.RELOAD
-        if service.renew > worker.born and stale:
-            reason = Reason.RESTART
         if worker.phase is Phase.STARTING:
-            board.terminate(worker, reason, now)  # costs no capacity
+            board.terminate(worker, _reason(worker), now)  # costs no capacity
         elif slot.second is not None or slot.surging:
             continue  # its successor is on the way, or its predecessor has not left
-        elif surge > 0 and _surge(board, slot, now):
+        elif surging and slot.not_before > now:
+            board.hint(slot.not_before, slot)  # its last successor has just failed
+        elif surge > 0:
+            slot.surging = True
+            board.startable[slot] = None
             surge -= 1
         elif not worker.available or spare > 0:
             spare -= worker.available
-            board.terminate(worker, reason, now)
+            board.terminate(worker, _reason(worker), now)
     if service.rolling and not behind and service.available >= expected:
         service.rolling = False
         service.progress_by = None
@@ -116,16 +119,11 @@ def _reload(board: Board, worker: Worker) -> None:
         board.effects.append(Reload(worker.key, generation))
 
 
-def _surge(board: Board, slot: Slot, now: int) -> bool:
-    """Have a successor started, unless the slot has to wait after the last one."""
-    if board.escalated or not slot.startable:
-        return False
-    if slot.not_before > now:
-        board.hint(slot.not_before, slot)
-        return False
-    slot.surging = True
-    board.startable[slot] = None
-    return True
+def _reason(worker: Worker) -> Reason:
+    service = worker.slot.service
+    if service.rolling and worker.born < service.renew:
+        return Reason.RESTART
+    return worker.replace or Reason.RELOAD
 
 
 def _drop_outdated(board: Board, slot: Slot, now: int) -> None:
@@ -135,4 +133,7 @@ def _drop_outdated(board: Board, slot: Slot, now: int) -> None:
         and second.phase < Phase.STOPPING
         and second.generation < slot.service.generation
     ):
-        board.terminate(second, Reason.RELOAD, now)
+        if second.born >= slot.service.renew and second.reloads is not False:
+            _reload(board, second)
+        else:
+            board.terminate(second, Reason.RELOAD, now)

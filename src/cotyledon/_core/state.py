@@ -154,10 +154,11 @@ class ServiceState:
     """A service: what is wanted of it, and its slots, by worker id."""
 
     __slots__ = (
+        "above",
         "after",
         "alive",
         "available",
-        "before",
+        "below",
         "done",
         "ended",
         "failed_at",
@@ -186,8 +187,9 @@ class ServiceState:
         self.grace = grace
         self.reloads = reloads
         self.policy = policy
-        self.after: list[ServiceState] = []  # those that must be ready first, and stop last
-        self.before: list[ServiceState] = []  # those that have this one in their `after`
+        self.after: list[ServiceState] = []  # those that must be ready first
+        self.above: dict[ServiceState, None] = {}  # these and those that they come after:
+        self.below: list[ServiceState] = []  # they stop once all that is below them has
         self.open = True  # those before have been ready once, so it may start
         self.generation = 0
         self.renew = 0  # workers born before this generation are replaced, not reloaded

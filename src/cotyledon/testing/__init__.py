@@ -15,6 +15,7 @@ Example:
 
 from cotyledon._core.effects import (
     AllReady,
+    DumpStacks,
     Exit,
     Kill,
     Reload,
@@ -26,25 +27,34 @@ from cotyledon._core.effects import (
     WorkerReady,
 )
 from cotyledon.testing._books import Violation
+from cotyledon.testing._processes import Behaviour
 from cotyledon.testing._referee import Referee
 from cotyledon.testing._scenarios import Result, play
-from cotyledon.testing._simulation import Behaviour, Simulation
+from cotyledon.testing._simulation import Simulation
 
 __all__ = [
     "AllReady",
     "Behaviour",
+    "DumpStacks",
     "Exit",
+    "GaveUp",
     "Kill",
+    "MeasureMemory",
+    "ReadBeat",
     "Referee",
     "Reload",
     "Result",
+    "RolloutFailed",
     "RolloutFinished",
     "Simulation",
     "Spawn",
+    "StopManager",
     "Terminate",
     "Unkillable",
     "Violation",
     "WorkerDied",
     "WorkerReady",
+    "WorkerRecovered",
+    "WorkerSilent",
     "play",
 ]

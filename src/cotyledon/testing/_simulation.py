@@ -8,54 +8,20 @@ takes milliseconds.
 import random
 from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
-from typing import NamedTuple
 
 from cotyledon._core import effects as fx
 from cotyledon._core import events as ev
+from cotyledon._core.effects import Reason
 from cotyledon._core.grace import bounded
 from cotyledon._core.machine import Core
 from cotyledon.policy import Policy
 from cotyledon.testing._books import Violation
+from cotyledon.testing._processes import HEALTHY, Behaviour, Process, calmed
 from cotyledon.testing._referee import Referee
 
 SECOND = 1_000_000_000
 REAPED_AFTER = 200_000
 """Nanoseconds from the end of a process to the event that tells of it, at least."""
-
-
-class Behaviour(NamedTuple):
-    """How the workers of a simulated service behave. Durations are seconds, as (least, most).
-
-    A *deaf* worker does nothing when it is told to stop, as one that is stopped or stuck in C
-    code; only SIGKILL ends it.
-    """
-
-    start: tuple[float, float] = (0.001, 0.05)
-    stop: tuple[float, float] = (0.001, 0.05)
-    reload: tuple[float, float] | None = None  # None: it has no reload() of its own
-    life: float | None = None  # mean seconds from ready to a crash
-    start_fails: float = 0.0  # probability that it ends before it is ready
-    start_hangs: float = 0.0  # probability that it is never ready, and deaf
-    deaf: float = 0.0  # probability
-    grace: float | None = None  # the service's own graceful timeout
-    unkillable: tuple[float, float] | None = None  # how long SIGKILL takes
-    known: bool = True  # the manager knows the class, not only a factory
-
-
-HEALTHY = Behaviour()
-
-
-class _Process:
-    __slots__ = ("alive", "behaviour", "deaf", "due", "ready", "reloading", "stopping")
-
-    def __init__(self, behaviour: Behaviour) -> None:
-        self.behaviour = behaviour
-        self.alive = True
-        self.ready = False
-        self.deaf = False
-        self.stopping = False
-        self.reloading = 0  # the generation of the reload that is going on
-        self.due = 0  # the generation that came meanwhile
 
 
 class Simulation:
@@ -83,6 +49,9 @@ class Simulation:
         self.doubles = 0.0  # probability that a message comes twice
         self.lateness = 0.0  # seconds, at most, that the loop is late
         self.steals = 0.0  # probability that a foreign wait takes an exit status
+        self.answer_takes = 0.0  # seconds, at most, until an answer to a look comes
+        self.answers_lost = 0.0  # probability that it does not
+        self.stop_takes = (0.0, 0.0)  # seconds from StopManager until the stop begins
         self.effects: list[tuple[int, fx.Effect]] = []
         self.exit_status: int | None = None
         self._grace = round(grace * SECOND)
@@ -90,7 +59,8 @@ class Simulation:
         self.core = core(grace=self._grace, spawn_interval=interval, chance=self.random.random)
         self.referee = Referee(grace=self._grace, spawn_interval=interval, punctual=SECOND // 2)
         self._behaviours: dict[int, Behaviour] = {}
-        self._processes: dict[int, _Process] = {}
+        self._policies: dict[int, Policy] = {}
+        self._processes: dict[int, Process] = {}
         self._slots: dict[int, tuple[int, int]] = {}
         self._queue: list[tuple[int, int, object]] = []
         self._count = 0
@@ -98,11 +68,16 @@ class Simulation:
     # What a program or an operator does
 
     def add(
-        self, workers: int = 1, behaviour: Behaviour = HEALTHY, policy: Policy | None = None
+        self,
+        workers: int = 1,
+        behaviour: Behaviour = HEALTHY,
+        policy: Policy | None = None,
+        after: tuple[int, ...] = (),
     ) -> int:
-        """Add a service and return its number."""
+        """Add a service, which comes after others, and return its number."""
         number = len(self._behaviours)
         self._behaviours[number] = behaviour
+        self._policies[number] = policy or Policy()
         grace = None if behaviour.grace is None else round(behaviour.grace * SECOND)
         known = behaviour.known
         self.send(
@@ -111,7 +86,8 @@ class Simulation:
                 workers,
                 grace if known else None,
                 (behaviour.reload is not None) if known else None,
-                policy or Policy(),
+                self._policies[number],
+                after,
             )
         )
         return number
@@ -124,9 +100,13 @@ class Simulation:
         """Change how many workers a service has."""
         self.send(ev.ScaleRequested(service, workers))
 
-    def reload(self) -> None:
-        """Send SIGHUP."""
-        self.send(ev.ReloadRequested())
+    def reload(self, service: int | None = None) -> None:
+        """Send SIGHUP, or reload one service."""
+        self.send(ev.ReloadRequested(service))
+
+    def restart(self, service: int, worker_id: int | None = None) -> None:
+        """Replace the workers of a service, or one of them."""
+        self.send(ev.RestartRequested(service, worker_id))
 
     def stop(self) -> None:
         """Send SIGTERM."""
@@ -134,9 +114,13 @@ class Simulation:
 
     def kill(self, service: int, worker_id: int, signum: int = 9) -> None:
         """End the worker in a slot by a signal, if there is one."""
+        self.end(service, worker_id, -signum)
+
+    def end(self, service: int, worker_id: int, status: int = 0) -> None:
+        """Let the worker in a slot end by itself, if there is one."""
         for key, slot in self._slots.items():
             if slot == (service, worker_id) and self._processes[key].alive:
-                self._end(key, -signum)
+                self._end(key, status)
 
     def behave(self, service: int, behaviour: Behaviour) -> None:
         """Let the workers that are started from now on behave differently."""
@@ -144,15 +128,17 @@ class Simulation:
 
     def calm(self) -> None:
         """End every fault: from now on workers, forks and messages behave well."""
-        self.fork_fails = self.doubles = self.steals = 0.0
+        self.fork_fails = self.doubles = self.steals = self.answers_lost = 0.0
         for number, behaviour in self._behaviours.items():
-            self._behaviours[number] = behaviour._replace(
-                life=None, start_fails=0.0, start_hangs=0.0, deaf=0.0, unkillable=None
-            )
+            self._behaviours[number] = calmed(behaviour, self._policies[number])
         for key, process in list(self._processes.items()):
-            if process.alive and process.deaf:
+            service = self._slots[key][0]
+            watchdog = self._policies[service].watchdog
+            if process.alive and (process.deaf or process.is_silent(self.now, watchdog)):
                 self._end(key, -9)
-            process.behaviour = self._behaviours[self._slots[key][0]]
+            process.behaviour = self._behaviours[service]
+            process.silent_at = None
+            process.steady_at = self.now
 
     # Running
 
@@ -176,6 +162,11 @@ class Simulation:
             self.now = max(self.now + 1, due) + late  # a clock never stands still
             self._step()
         self.now = max(self.now, until)
+
+    @property
+    def services(self) -> int:
+        """How many services were added."""
+        return len(self._behaviours)
 
     @property
     def alive(self) -> int:
@@ -209,8 +200,16 @@ class Simulation:
                 self._spawn(effect)
             case fx.Exit(status):
                 self.exit_status = status
+            case fx.StopManager():
+                self.send(ev.StopRequested(), self._between(self.stop_takes))
             case fx.Terminate(key) | fx.Reload(key) | fx.Kill(key) if key not in self._processes:
                 pass  # its fork has failed, which the core is about to be told
+            case fx.ReadBeat(key):
+                self._answer(key, lambda process: ev.Heartbeat(key, process.last_beat(self.now)))
+            case fx.MeasureMemory(key):
+                self._answer(key, lambda process: ev.Measured(key, process.memory(self.now)))
+            case fx.WorkerSilent(key, reason=Reason.WATCHDOG):
+                self._check_silence(key)
             case fx.Terminate(key):
                 self._tell_stop(key)
             case fx.Reload(key, generation):
@@ -221,6 +220,25 @@ class Simulation:
                     slow = process.behaviour.unkillable
                     self._later(self._between(slow) if slow else 0.0001, self._end, key, -9)
 
+    def _answer(self, key: int, look: Callable[[Process], ev.Event]) -> None:
+        process = self._processes[key]
+        if process.alive and not (self.answers_lost and self.random.random() < self.answers_lost):
+            when = self.now + round(self.random.random() * self.answer_takes * SECOND)
+            event = look(process)
+            self._push(when, event)
+            if self.doubles and self.random.random() < self.doubles:
+                self._push(when + self.random.randrange(SECOND // 10), event)
+
+    def _check_silence(self, key: int) -> None:
+        """Judge what the referee cannot: whether a worker that was called silent really is."""
+        process = self._processes[key]
+        watchdog = self._policies[self._slots[key][0]].watchdog
+        assert watchdog is not None
+        since = self.now - round(watchdog * SECOND)
+        late = round((self.answer_takes + 2 * self.lateness + 0.1) * SECOND)
+        if process.steady_at < since - late and process.last_beat(self.now) > since + late:
+            raise Violation(f"worker {key} was called silent, and beats")
+
     # The workers
 
     def _spawn(self, spawn: fx.Spawn) -> None:
@@ -229,23 +247,44 @@ class Simulation:
             self._push(self.now + 1, ev.SpawnFailed(key))
             return
         behaviour = self._behaviours[spawn.service]
-        process = self._processes[key] = _Process(behaviour)
+        process = self._processes[key] = Process(behaviour)
         self._slots[key] = (spawn.service, spawn.worker_id)
         chance = self.random.random()
         process.deaf = self.random.random() < behaviour.deaf
         if chance < behaviour.start_fails:
-            self._later(self._between(behaviour.start), self._end, key, 1)
+            status = self.random.choice(behaviour.start_statuses)
+            self._later(self._between(behaviour.start), self._fail_to_start, key, status)
         elif chance < behaviour.start_fails + behaviour.start_hangs:
             process.deaf = True
         else:
             self._later(self._between(behaviour.start), self._built, key)
+        if behaviour.extends is not None:
+            self._later(self.random.random() * behaviour.extends, self._extend, key)
+
+    def _fail_to_start(self, key: int, status: int) -> None:
+        # A worker that has been calmed meanwhile does not fail any more.
+        if self._processes[key].behaviour.start_fails:
+            self._end(key, status)
+        else:
+            self._built(key)
+
+    def _extend(self, key: int) -> None:
+        process = self._processes[key]
+        by = process.behaviour.extends
+        if process.alive and not process.ready and by is not None:
+            self._say(ev.Extended(key, round(by * SECOND)))
+            if process.deaf and self.random.random() < 0.2:
+                return  # it hangs, and asks for nothing any more
+            self._later(by * self.random.uniform(0.3, 1.1), self._extend, key)
 
     def _built(self, key: int) -> None:
         process = self._processes[key]
         if not process.alive:
             return
         process.ready = True
+        process.ready_at = self.now
         behaviour = process.behaviour
+        self._beats(key)
         self._say(ev.Ready(key, behaviour.reload is not None, self._own_grace(behaviour)))
         if process.stopping:
             self._begin_stop(key)
@@ -255,10 +294,23 @@ class Simulation:
             life = self.random.expovariate(1 / behaviour.life)
             self._later(life, self._crash, key)
 
+    def _beats(self, key: int) -> None:
+        process = self._processes[key]
+        behaviour = process.behaviour
+        process.silent_at = None
+        process.steady_at = self.now
+        if process.alive and behaviour.silent is not None:
+            silent = self.random.expovariate(1 / behaviour.silent)
+            process.silent_at = self.now + round(silent * SECOND)
+            if behaviour.back is not None:
+                back = self.random.expovariate(1 / behaviour.back)
+                self._later(silent + back, self._beats, key)
+
     def _crash(self, key: int) -> None:
         # A worker that has been calmed meanwhile does not crash any more.
-        if self._processes[key].behaviour.life is not None:
-            self._end(key, self.random.choice((-11, -9, 0, 1, 2)))
+        behaviour = self._processes[key].behaviour
+        if behaviour.life is not None:
+            self._end(key, self.random.choice(behaviour.statuses))
 
     def _tell_stop(self, key: int) -> None:
         process = self._processes[key]
