@@ -363,7 +363,7 @@ def _(world: World) -> None:
         assert has(world.tell(request), Spawn)
 
 
-@shows("gave-up-recycling", broken="recycling goes on although nothing more is started")
+@shows("gave-up-recycling")
 def _(world: World) -> None:
     recycle = Recycle(lifetime=100, min_life=0, jitter=0)
     world.up(8, Policy(intensity=Intensity(0, 60), recycle=recycle))
@@ -549,7 +549,7 @@ def _(world: World) -> str:
     return world.reason()
 
 
-@shows("reload-no-retry", broken="a slot that has ended in failure counts as not wanted")
+@shows("reload-no-retry")
 def _(world: World) -> str:
     world.up(8)
     world.tell(ev.ReloadRequested())
@@ -635,7 +635,7 @@ def _(world: World) -> str:
     return world.reason()
 
 
-@shows("restart-surge", broken="the worker that a successor replaces is told reload")
+@shows("restart-surge")
 def _(world: World) -> str:
     world.up(1, Policy(rollout=Rollout(0, 1)))
     world.tell(ev.RestartRequested(0))
@@ -700,7 +700,7 @@ def _(world: World) -> str:
     return world.reason()
 
 
-@shows("recycle-no-retry", broken="a successor is started again and again")
+@shows("recycle-no-retry")
 def _(world: World) -> str:
     recycle = Recycle(lifetime=100, min_life=0, jitter=0)
     world.up(1, Policy(rollout=Rollout(0, 1), recycle=recycle))
@@ -784,7 +784,7 @@ def _(world: World) -> str:
     return world.reason()
 
 
-@shows("stop-order-chain", broken="a service in between that has no worker ends the order")
+@shows("stop-order-chain")
 def _(world: World) -> None:
     world.up(1)
     world.up(1, after=(0,))

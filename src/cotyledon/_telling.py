@@ -195,7 +195,7 @@ def public_death(
 
 def rollout_failure(failed: fx.RolloutFailed) -> str:
     """Return why a rollout has failed."""
-    return "the service has failed too often" if failed.gave_up else "it makes no progress"
+    return "workers have failed for good" if failed.gave_up else "it makes no progress"
 
 
 def _how(status: int | None) -> str:

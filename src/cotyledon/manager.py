@@ -117,8 +117,8 @@ class ServiceManager:
         Callable from any thread, from hooks and from signal handlers.
 
         Args:
-            service: a subclass of :class:`Service` or :class:`AsyncService`, or a factory; called in each worker as
-                ``service(worker_id, *args, **kwargs)``.
+            service: a subclass of :class:`Service` or :class:`AsyncService`, or a factory;
+                called in each worker as ``service(worker_id, *args, **kwargs)``.
             workers: how many, at least 1.
             args: further positional arguments.
             kwargs: keyword arguments.

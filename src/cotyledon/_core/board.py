@@ -90,9 +90,7 @@ class Board:
         self._count(worker, -1)
         if phase >= Phase.STOPPING:
             worker.available = False
-            if worker.replace is not None:
-                worker.replace = None
-                worker.slot.service.replacing -= 1
+            self.unflag(worker)
         worker.phase = phase
         worker.since = now
         self._count(worker, 1)
@@ -168,6 +166,12 @@ class Board:
             worker.replace = reason
             worker.slot.service.replacing += 1
             self.touch(worker.slot)
+
+    def unflag(self, worker: Worker) -> None:
+        """Let a worker live on that was to be replaced."""
+        if worker.replace is not None:
+            worker.replace = None
+            worker.slot.service.replacing -= 1
 
     def _count(self, worker: Worker, sign: int) -> None:
         if worker.slot.worker is worker and worker.phase is Phase.READY:

@@ -120,6 +120,8 @@ def _judge(
     if not alone:
         # Its predecessor or its successor is there, or has been and is followed by another one.
         if hopeless and worker.generation == service.generation:
+            if slot.worker is not None:
+                board.unflag(slot.worker)
             rollout.fail(board, service, now, gave_up=True)
     elif not slot.wanted:
         pass  # it has been scaled away; should it be wanted again, it starts afresh
@@ -128,6 +130,8 @@ def _judge(
         board.effects.append(GaveUp(service.key, slot.worker_id, status))
     elif policy.restart == "never" or (policy.restart == "on-failure" and success):
         board.end(slot, Ending.DONE if success else Ending.FAILED)
+    if slot.ending is Ending.FAILED:
+        rollout.fail(board, service, now, gave_up=True)  # it will not reach this slot
     if not success:
         _count_failure(board, service, status, now)
 

@@ -375,6 +375,9 @@ class Core(Board):
             slot, _ = self.startable.popitem(last=False)
             if not slot.startable or (slot.worker is not None and not slot.surging):
                 continue  # it was scaled away, given up or filled while it waited
+            if slot.not_before > now:
+                slot.surging = False
+                continue  # its worker has died while it waited for a successor
             self.spawn(slot, now)
             burst -= 1
             if self._spawn_interval:

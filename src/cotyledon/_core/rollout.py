@@ -52,7 +52,7 @@ def roll(board: Board, service: ServiceState, now: int) -> None:
     if board.stopping or board.escalated or service.gave_up:
         return  # nothing would be started in the place of what goes
     limits = service.policy.rollout
-    expected = service.wanted - service.ended
+    expected = service.wanted - service.done  # what has ended in failure is missing
     spare = limits.allowed(service.wanted) - expected + service.available
     surge = surging = limits.surge(service.wanted)
     if surging:
