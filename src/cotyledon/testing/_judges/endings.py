@@ -122,6 +122,8 @@ class Endings(Judge):
                 verdict.gave_up.append(slot)
             elif policy.restart == "never" or (success and policy.restart == "on-failure"):
                 service.ended[slot] = success
+            if service.ended.get(slot) is False:
+                verdict.rollout_failed = service.rolling
         if success or policy.intensity is None or service.gave_up:
             return
         service.failures.append(now)

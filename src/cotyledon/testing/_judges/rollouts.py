@@ -132,7 +132,7 @@ class Rollouts(Judge):
             raise Violation("a worker was told to go while its successor waits")
         if worker.counts(now):
             left = service.available(now) - 1
-            if left < service.wanted - len(service.ended) - service.allowed:
+            if left < service.wanted - sum(service.ended.values()) - service.allowed:
                 raise Violation("a rollout took away more than max_unavailable")
 
     def _reload(self, now: int, effect: fx.Reload) -> None:
@@ -158,7 +158,7 @@ class Rollouts(Judge):
             raise Violation("a rollout was called finished that does not go on")
         service.rolling = False
         for slot in range(service.wanted):
-            if slot not in service.ended and not self._current(service, slot, now):
+            if not service.ended.get(slot) and not self._current(service, slot, now):
                 raise Violation(f"a rollout was called finished without slot {slot}")
 
     @staticmethod
@@ -212,7 +212,7 @@ class Rollouts(Judge):
             return
         for service in books.services.values():
             if service.rolling and all(
-                slot in service.ended or self._current(service, slot, now)
+                service.ended.get(slot) or self._current(service, slot, now)
                 for slot in range(service.wanted)
             ):
                 raise Violation(f"the rollout of service {service.key} was not called finished")
