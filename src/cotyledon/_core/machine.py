@@ -373,10 +373,8 @@ class Core(Board):
         burst = BURST
         while self.startable and self._spawn_at <= now:
             slot, _ = self.startable.popitem(last=False)
-            filled = slot.worker is not None and not slot.surging
-            if filled or not slot.startable or slot.not_before > now:
-                slot.surging = False
-                continue  # something has happened to it while it waited
+            if not slot.startable or (slot.worker is not None and not slot.surging):
+                continue  # it was scaled away, given up or filled while it waited
             self.spawn(slot, now)
             burst -= 1
             if self._spawn_interval:

@@ -106,6 +106,7 @@ class ServiceBook:
         "after",
         "allowed",
         "asked_at",
+        "barren",
         "deaths",
         "ended",
         "failed",
@@ -147,6 +148,7 @@ class ServiceBook:
         self.asked_at = 0  # when somebody has asked for workers the last time
         self.started: set[int] = set()
         self.ended: dict[int, bool] = {}  # slot -> it has ended for good, in success or not
+        self.barren: set[int] = set()  # slots whose successor has failed for good
         self.failures: list[int] = []  # when, of all slots
         self.gave_up = False
         self.rolling = False
@@ -210,6 +212,7 @@ class ServiceBook:
         self.start_by.clear()
         self.asked_at = now
         self.failures.clear()
+        self.barren.clear()
         self.gave_up = False
         for slot, success in list(self.ended.items()):
             if not success or slot in successes:

@@ -116,6 +116,8 @@ class Endings(Judge):
         if beside or worker.superseded:
             fresh = worker.generation == service.generation
             verdict.rollout_failed = hopeless and fresh and service.rolling
+            if hopeless and fresh and beside and not service.rolling:
+                service.barren.add(slot)
         elif slot < service.wanted:
             if hopeless:
                 service.ended[slot] = False
@@ -147,6 +149,10 @@ class Endings(Judge):
             raise Violation("a spawn for a service that was given up")
         if slot in service.ended:
             raise Violation(f"slot {slot} has ended for good, and was filled")
+        if effect.reason is not Reason.SUCCESSOR:
+            service.barren.discard(slot)
+        elif slot in service.barren:
+            raise Violation(f"slot {slot} gets a successor though the last one had to be the last")
         if now < service.not_before.get(slot, now):
             raise Violation(f"slot {slot} did not wait out its back-off")
 
