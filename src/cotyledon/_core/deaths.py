@@ -120,8 +120,8 @@ def _judge(
     if not alone:
         # Its predecessor or its successor is there, or has been and is followed by another one.
         if hopeless and worker.generation == service.generation:
-            if slot.worker is not None:
-                board.unflag(slot.worker)
+            if slot.worker is not None and slot.worker.key < worker.key:
+                board.unflag(slot.worker)  # its successor will be no better next time
             rollout.fail(board, service, now, gave_up=True)
     elif not slot.wanted:
         pass  # it has been scaled away; should it be wanted again, it starts afresh

@@ -116,7 +116,8 @@ class Endings(Judge):
         if beside or worker.superseded:
             fresh = worker.generation == service.generation
             verdict.rollout_failed = hopeless and fresh and service.rolling
-            if hopeless and fresh and beside and not service.rolling:
+            successor = bool(beside) and beside[0].key < worker.key
+            if hopeless and fresh and successor and not service.rolling:
                 service.barren.add(slot)
         elif slot < service.wanted:
             if hopeless:
