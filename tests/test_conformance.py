@@ -54,8 +54,9 @@ def policy(rng: random.Random, *, rests: bool) -> str | None:
         rollout=Rollout(
             rng.choice((*least, 100, "1%", "25%", "50%", "100%")),
             surge,
-            rng.choice((0.0, 0.0, 0.05)),
-            rng.choice((1.0, 600.0)),
+            # What rests is ready at once, and has all the time that it needs.
+            0.0 if rests else rng.choice((0.0, 0.0, 0.05)),
+            600.0 if rests else rng.choice((1.0, 600.0)),
         ),
         start=Start(rng.choice(("built", "told")), rng.choice((None, None, 0.3))),
         watchdog=rng.choice((None, None, 1.0)),
