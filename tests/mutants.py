@@ -769,8 +769,8 @@ MUTANTS = [
     Mutant(
         "more successors than allowed are started",
         "rollout",
-        "        surge -= sum(slot.surging or slot.second is not None for slot in service.slots)\n",
-        "        pass\n",
+        "    if surging:\n        surge -=",
+        "    if False:\n        surge -=",
     ),
     Mutant(
         "successors that are on the way are not counted",
@@ -820,13 +820,6 @@ MUTANTS = [
         "rollout",
         "        else:\n            board.terminate(second, Reason.RELOAD, now)\n",
         "",
-    ),
-    Mutant(
-        "a scale leaves too many successors in the queue",
-        "board",
-        "            if slot.surging:\n"
-        "                self.unqueue(slot)  # there may be fewer successors now\n",
-        "            pass\n",
     ),
     Mutant(
         "a restart of a service reloads it",
@@ -989,9 +982,8 @@ MUTANTS = [
     Mutant(
         "everybody stops at once",
         "machine",
-        "            if self.stopping and self._ordered and any(one.alive for one in slot.service.below):\n"
-        "                return\n",
-        "",
+        "any(one.alive for one in slot.service.below):",
+        "False:",
     ),
     Mutant(
         "a stop in order looks at the next service only",
@@ -1008,8 +1000,8 @@ MUTANTS = [
     Mutant(
         "the order of a stop is kept until its deadline",
         "machine",
-        "                self._order_until = earlier(self._order_until, now + within * share // whole + 1)\n",
-        "                pass\n",
+        "self._order_until = earlier(self._order_until, now +",
+        "earlier(self._order_until, now +",
     ),
     Mutant(
         "the order of a stop is given up early",
