@@ -53,7 +53,7 @@ def _behaviour(rng: random.Random, mood: _Mood) -> Behaviour:
         return behaviour
     behaviour = behaviour._replace(
         beat=rng.choice((0.01, 0.2)),
-        grows=rng.choice((0, 0, 1_000_000, 20_000_000)),
+        grows=rng.choice((0, 1_000_000, 20_000_000, 100_000_000)),
     )
     if not mood.faults:
         return behaviour
@@ -85,7 +85,7 @@ def _recycle(rng: random.Random, rollout: Rollout) -> Recycle:
     # Workers that are replaced more slowly than they grow old would never be at rest.
     lifetimes = (None,) if rollout.min_ready > 1 else (None, 10.0, 30.0)
     return Recycle(
-        rng.choice((None, 20_000_000, 50_000_000)),
+        rng.choice((None, 20_000_000, 20_000_000, 50_000_000)),
         rng.choice(lifetimes),
         rng.choice((0.0, 0.1, 0.5)),
         rng.choice((0.5, 3.0)),
