@@ -15,6 +15,7 @@ from cotyledon.testing import (
     AllReady,
     Behaviour,
     Kill,
+    ReadBeat,
     Reload,
     RolloutFinished,
     Simulation,
@@ -328,3 +329,18 @@ def test_the_cost_of_a_death_does_not_grow_with_the_workers(workers: int) -> Non
     simulation.kill(service, random.Random(1).randrange(workers))
     simulation.run(1)
     assert len(touched) == 2  # its death, and the news that its successor is ready
+
+
+@pytest.mark.parametrize("workers", [10, 1000])
+def test_the_cost_of_a_heartbeat_does_not_grow_with_the_workers(workers: int) -> None:
+    """A look at a heartbeat, and its answer, touch no slot, however many there are."""
+    simulation = Simulation()
+    simulation.add(workers, Behaviour(beat=1), Policy(watchdog=30))
+    simulation.run(20)
+    touched: list[object] = []
+    simulation.core._settle = lambda slot, now: touched.append(slot)  # type: ignore[method-assign]
+    before = len(simulation.core.hints)
+    simulation.run(20)
+    assert len(times(simulation, ReadBeat)) == workers
+    assert not touched
+    assert len(simulation.core.hints) <= before + workers

@@ -5,7 +5,8 @@ import time
 import pytest
 
 from cotyledon.testing import Violation, play
-from tests.mutants import MUTANTS, Mutant, make
+from tests.mutants import MUTANTS, make
+from tests.planted_bugs import Mutant
 
 SEEDS = 400
 ENOUGH_FOR_A_BUG = 600

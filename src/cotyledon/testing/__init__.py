@@ -17,14 +17,21 @@ from cotyledon._core.effects import (
     AllReady,
     DumpStacks,
     Exit,
+    GaveUp,
     Kill,
+    MeasureMemory,
+    ReadBeat,
     Reload,
+    RolloutFailed,
     RolloutFinished,
     Spawn,
+    StopManager,
     Terminate,
     Unkillable,
     WorkerDied,
     WorkerReady,
+    WorkerRecovered,
+    WorkerSilent,
 )
 from cotyledon.testing._books import Violation
 from cotyledon.testing._processes import Behaviour

@@ -53,7 +53,7 @@ def _behaviour(rng: random.Random, mood: _Mood) -> Behaviour:
         return behaviour
     behaviour = behaviour._replace(
         beat=rng.choice((0.01, 0.2)),
-        grows=rng.choice((0, 0, 1_000_000, 20_000_000)),
+        grows=rng.choice((0, 1_000_000, 20_000_000, 100_000_000)),
     )
     if not mood.faults:
         return behaviour
@@ -71,7 +71,7 @@ def _rollout(rng: random.Random, mood: _Mood) -> Rollout:
     unavailable = rng.choice((1, 2, 100, "1%", "25%", "50%", "100%"))
     if not mood.policies:
         return Rollout(unavailable)
-    surge = rng.choice((0, 0, 1, 2, "10%", "50%"))
+    surge = rng.choice((0, 0, 1, 2, "10%", "50%", "100%"))
     min_ready = rng.choice((0.0, 0.0, 0.05, 0.5, 2.0))
     return Rollout(
         rng.choice((0, unavailable)) if surge else unavailable,
@@ -85,7 +85,7 @@ def _recycle(rng: random.Random, rollout: Rollout) -> Recycle:
     # Workers that are replaced more slowly than they grow old would never be at rest.
     lifetimes = (None,) if rollout.min_ready > 1 else (None, 10.0, 30.0)
     return Recycle(
-        rng.choice((None, 20_000_000, 50_000_000)),
+        rng.choice((None, 20_000_000, 20_000_000, 50_000_000)),
         rng.choice(lifetimes),
         rng.choice((0.0, 0.1, 0.5)),
         rng.choice((0.5, 3.0)),
@@ -140,7 +140,7 @@ def play(seed: int, core: Callable[..., Core] = Core) -> Result:
     sim = Simulation(
         seed,
         grace=rng.choice((60.0, 60.0, 10.0, 1.0)),
-        spawn_interval=rng.choice((0.0, 0.0, 0.0, 0.01, 0.03)),
+        spawn_interval=rng.choice((0.0, 0.0, 0.0, 0.01, 0.03, 0.03)),
         core=core,
     )
     sim.lateness = rng.choice((0.0, 0.0, 0.001, 0.05))
@@ -176,7 +176,10 @@ def _request(rng: random.Random, sim: Simulation, mood: _Mood) -> None:
     number = sim.services
     service = rng.randrange(number) if number else 0
     actions = ("reload", "reload", "scale", "scale", "add", "kill", "grace", "storm")
-    action = rng.choice(actions + ("restart", "one", "reload one", "kill") * mood.policies)
+    action = rng.choice(
+        actions
+        + ("restart", "one", "reload one", "kill", "interrupt", "interrupt") * mood.policies
+    )
     if action == "add" and number < 4:
         _add(rng, sim, mood, (1, 2, 5))
     elif action == "grace":
@@ -198,6 +201,13 @@ def _request(rng: random.Random, sim: Simulation, mood: _Mood) -> None:
         sim.restart(service, rng.randrange(5))
     elif action == "reload one":
         sim.reload(service)
+    elif action == "interrupt":  # a rollout that has hardly begun
+        sim.reload(service)
+        sim.run(rng.choice((0.03, 0.1)) * rng.random())
+        if rng.random() < 0.5:
+            sim.scale(service, rng.choice((2, 3, 4)))
+        else:
+            sim.end(service, rng.randrange(2), 78)
     elif action == "storm":
         for _ in range(rng.randint(2, 10)):
             sim.reload()

@@ -113,14 +113,18 @@ class Simulation:
         self.send(ev.StopRequested())
 
     def kill(self, service: int, worker_id: int, signum: int = 9) -> None:
-        """End the worker in a slot by a signal, if there is one."""
-        self.end(service, worker_id, -signum)
+        """End the worker in a slot by a signal, if there is one; both, if there are two."""
+        for key in self._alive(service, worker_id):
+            self._end(key, -signum)
 
     def end(self, service: int, worker_id: int, status: int = 0) -> None:
-        """Let the worker in a slot end by itself, if there is one."""
-        for key, slot in self._slots.items():
-            if slot == (service, worker_id) and self._processes[key].alive:
-                self._end(key, status)
+        """Let the worker in a slot end by itself, if there is one; the younger of two."""
+        for key in self._alive(service, worker_id)[-1:]:
+            self._end(key, status)
+
+    def _alive(self, service: int, worker_id: int) -> list[int]:
+        place = service, worker_id
+        return [k for k, slot in self._slots.items() if slot == place and self._processes[k].alive]
 
     def behave(self, service: int, behaviour: Behaviour) -> None:
         """Let the workers that are started from now on behave differently."""

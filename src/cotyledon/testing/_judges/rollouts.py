@@ -106,7 +106,9 @@ class Rollouts(Judge):
                 raise Violation("a worker was recycled without cause, or too early")
             min_life = round(service.policy.recycle.min_life * SECOND)  # type: ignore[union-attr]
             last = service.recycled_at.get(worker.slot)
-            if last is not None and now - last < min_life - service.min_ready:
+            # Since then, a successor had to be ready for min_ready, or was already.
+            early = service.min_ready + self.books.punctual
+            if last is not None and now - last < min_life - early:
                 raise Violation("a storm of recycling")
             service.recycled_at[worker.slot] = now
             return
