@@ -140,8 +140,13 @@ def report(manager: ServiceManager, *_: object) -> None:
     """Tell how the manager is."""
     services = manager.status().services
     state = {
-        "ready": all(s.ready >= s.wanted and not s.reloading for s in services),
-        "alive": [worker.pid for s in services for worker in s.workers if worker.pid],
+        "ready": all(
+            s.ready >= s.wanted and not s.reloading and not any(w.second_pid for w in s.workers)
+            for s in services
+        ),
+        "alive": [
+            pid for s in services for w in s.workers for pid in (w.pid, w.second_pid) if pid
+        ],
         "wanted": sum(s.wanted for s in services),
         "reloading": [s.reloading for s in services],
     }

@@ -156,4 +156,28 @@ BUGS = [
         "            self.empty(slot, Reason.RESTART, now)\n",
         "            pass\n",
     ),
+    Mutant(
+        "a rollout takes slots that have failed for slots that are not wanted",
+        "rollout",
+        "    expected = service.wanted - service.done  #",
+        "    expected = service.wanted - service.ended  #",
+    ),
+    Mutant(
+        "a rollout goes on when a slot has failed for good",
+        "deaths",
+        "    if slot.ending is Ending.FAILED:\n        rollout.fail(",
+        "    if False:\n        rollout.fail(",
+    ),
+    Mutant(
+        "a successor that has failed for good is followed by another one",
+        "deaths",
+        "                board.unflag(slot.worker)  # its",
+        "                pass  # its",
+    ),
+    Mutant(
+        "a beat just before the question for stacks is not counted",
+        "health",
+        "        if worker.beat > worker.asked_at or now - worker.beat < timeout:\n",
+        "        if worker.beat > worker.asked_at:\n",
+    ),
 ]
