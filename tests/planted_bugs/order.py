@@ -59,8 +59,8 @@ BUGS = [
     Mutant(
         "recycling stops after the first",
         "board",
-        "            worker.slot.service.replacing -= 1\n",
-        "            worker.slot.service.replacing = 0\n",
+        "                worker.slot.service.replacing -= 1\n",
+        "                worker.slot.service.replacing = 0\n",
     ),
     Mutant(
         "a service is started before those that it comes after",

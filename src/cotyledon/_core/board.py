@@ -76,6 +76,8 @@ class Board:
         else:
             slot.second = worker
             reason = Reason.SUCCESSOR
+        if slot.second is not worker:
+            slot.barren = False
         slot.surging = False
         slot.starts += 1
         service.alive += 1
@@ -90,7 +92,9 @@ class Board:
         self._count(worker, -1)
         if phase >= Phase.STOPPING:
             worker.available = False
-            self.unflag(worker)
+            if worker.replace is not None:
+                worker.replace = None
+                worker.slot.service.replacing -= 1
         worker.phase = phase
         worker.since = now
         self._count(worker, 1)
@@ -166,12 +170,6 @@ class Board:
             worker.replace = reason
             worker.slot.service.replacing += 1
             self.touch(worker.slot)
-
-    def unflag(self, worker: Worker) -> None:
-        """Let a worker live on that was to be replaced."""
-        if worker.replace is not None:
-            worker.replace = None
-            worker.slot.service.replacing -= 1
 
     def _count(self, worker: Worker, sign: int) -> None:
         if worker.slot.worker is worker and worker.phase is Phase.READY:

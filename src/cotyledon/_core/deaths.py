@@ -75,7 +75,8 @@ def forgive(board: Board, service: ServiceState, anew: Iterable[Slot] = ()) -> N
         slot.not_before = 0
         if slot.ending is Ending.FAILED:
             board.reopen(slot)
-        if slot.worker is None:
+        if slot.worker is None or slot.barren:
+            slot.barren = False
             board.touch(slot)
 
 
@@ -121,7 +122,7 @@ def _judge(
         # Its predecessor or its successor is there, or has been and is followed by another one.
         if hopeless and worker.generation == service.generation:
             if slot.worker is not None and slot.worker.key < worker.key:
-                board.unflag(slot.worker)  # its successor will be no better next time
+                slot.barren = True  # its successor will be no better next time
             rollout.fail(board, service, now, gave_up=True)
     elif not slot.wanted:
         pass  # it has been scaled away; should it be wanted again, it starts afresh

@@ -74,8 +74,8 @@ def roll(board: Board, service: ServiceState, now: int) -> None:
             continue
         if worker.phase is Phase.STARTING:
             board.terminate(worker, _reason(worker), now)  # costs no capacity
-        elif slot.second is not None or slot.surging:
-            continue  # its successor is on the way, or its predecessor has not left
+        elif slot.second is not None or slot.surging or slot.barren:
+            continue  # its successor is on the way, its predecessor has not left; or it is no use
         elif surging and slot.not_before > now:
             board.hint(slot.not_before, slot)  # its last successor has just failed
         elif surge > 0:

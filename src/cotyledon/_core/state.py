@@ -109,6 +109,7 @@ class Slot:
     """
 
     __slots__ = (
+        "barren",
         "deaths",
         "ending",
         "failures",
@@ -127,6 +128,7 @@ class Slot:
         self.worker: Worker | None = None
         self.second: Worker | None = None
         self.surging = False  # a successor is to be started
+        self.barren = False  # the last successor has failed for good
         self.starts = 0
         self.failures = 0
         self.not_before = 0  # the end of the back-off
