@@ -180,4 +180,10 @@ BUGS = [
         "        if worker.beat > worker.asked_at or now - worker.beat < timeout:\n",
         "        if worker.beat > worker.asked_at:\n",
     ),
+    Mutant(
+        "a successor that could not be started is waited for",
+        "machine",
+        "                slot.surging = False\n                continue  # it was scaled",
+        "                continue  # it was scaled",
+    ),
 ]

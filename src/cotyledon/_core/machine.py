@@ -18,8 +18,7 @@ The rules, in the order in which a step applies them:
 7. *Conclude.* A significant service that is done ends the manager; a stop with no worker left is
    an exit; a start with every worker ready is news.
 
-The moves are in ``board``, what a death means in ``deaths``, watching over what lives in
-``health``, replacing it in ``rollout``.
+The moves are in ``board``, deaths in ``deaths``, looking after what lives in ``health``.
 
 A step leaves nothing to do at the same instant: a second one returns no effect, and
 :meth:`Core.next_deadline` is later than ``now``. Deadlines are fields of slots, workers and
@@ -59,8 +58,7 @@ BURST = 8
 HURRY = SECOND
 """What is left of a graceful stop when somebody asks a second time."""
 IN_ORDER = 3, 4
-"""The part of a bounded stop for which services wait for those that come after them. In the rest
-of it nobody waits, so that nobody is killed without having been told."""
+"""The part of a bounded stop for which services wait for those that come after them."""
 TRACE_KEPT = 256
 
 
@@ -119,13 +117,13 @@ class Core(Board):
 
     def next_deadline(self) -> int | None:
         """Return the instant of the next step that is due without an event, if any."""
-        hints = self.hints
+        hints = [] if self.done else self.hints
         while hints and not self._holds(hints[0][0], hints[0][2]):
             heappop(hints)
         deadline = hints[0][0] if hints else None
         if self.startable:
             deadline = earlier(deadline, self._spawn_at)
-        return earlier(deadline, self._order_until)
+        return None if self.done else earlier(deadline, self._order_until)
 
     def _holds(self, when: int, owner: Timed) -> bool:
         """Tell whether a hint still matches the field that it was made for."""
@@ -374,6 +372,7 @@ class Core(Board):
         while self.startable and self._spawn_at <= now:
             slot, _ = self.startable.popitem(last=False)
             if not slot.startable or (slot.worker is not None and not slot.surging):
+                slot.surging = False
                 continue  # it was scaled away, given up or filled while it waited
             self.spawn(slot, now)
             burst -= 1
