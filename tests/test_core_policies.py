@@ -3,6 +3,8 @@
 import pytest
 
 from cotyledon import Policy, Rollout
+from cotyledon._core import events as ev
+from cotyledon._core.machine import Core
 from cotyledon.policy import Intensity, Recycle, Start
 from cotyledon.testing import (
     Behaviour,
@@ -361,3 +363,59 @@ def test_workers_do_not_grow_old_together() -> None:
     instants = times(simulation, Terminate)
     assert len(instants) >= 8
     assert max(instants) - min(instants) > 100
+
+
+# What chance finds too seldom
+
+
+def a_core(policy: Policy, workers: int = 1, interval: int = 0) -> Core:
+    """Return a core whose workers are ready, at the instant of a second."""
+    core = Core(grace=60 * SECOND, spawn_interval=interval, chance=lambda: 0.5)
+    core.step(SECOND, [ev.ServiceAdded(0, workers, None, False, policy)])
+    for number in range(2, 2 + 2 * workers):
+        core.step(number * SECOND, [ev.Ready(key, False, None) for key in list(core.workers)])
+    return core
+
+
+def test_a_beat_just_before_the_question_for_stacks_saves_a_worker() -> None:
+    """A beat that came after the look, and before the question, is heard in the last second."""
+    core = a_core(Policy(watchdog=3))
+    ready = core.workers[1].ready_at
+    assert ready is not None
+    due = ready + 3 * SECOND
+    assert core.step(due) == [ReadBeat(1)]
+    asked = core.step(due + 10, [ev.Heartbeat(1, ready)])
+    assert DumpStacks(1) in asked
+    assert core.step(due + 10 + SECOND) == [ReadBeat(1)]
+    heard = core.step(due + 20 + SECOND, [ev.Heartbeat(1, due + 5)])
+    assert [type(effect) for effect in heard] == [WorkerRecovered]
+
+
+def test_a_successor_that_can_no_longer_be_started_is_forgotten() -> None:
+    """A slot that waits for its turn when the service gives up is rolled again by a reload."""
+    policy = Policy(rollout=Rollout(0, 1), intensity=Intensity(0, 60))
+    core = a_core(policy, workers=2, interval=SECOND)
+    now = 100 * SECOND
+    core._spawn_at = now + SECOND  # another service has just started something
+    core.step(now, [ev.ReloadRequested()])
+    assert any(slot.surging for slot in core.services[0].slots)
+    effects = core.step(now + 1, [ev.Exited(2, 1)])
+    assert any(isinstance(effect, GaveUp) for effect in effects)
+    core.step(now + 2 * SECOND)
+    assert not any(slot.surging for slot in core.services[0].slots)
+
+
+def test_every_worker_that_is_flagged_is_recycled() -> None:
+    """Replacing one worker does not make the service forget the others."""
+    core = a_core(Policy(recycle=Recycle(memory="1M", min_life=0, every=1)), workers=3)
+    now = 100 * SECOND
+    grown = [ev.Measured(key, 1 << 30) for key in core.workers]
+    told = [e.worker for e in core.step(now, grown) if isinstance(e, Terminate)]
+    while told:
+        now += SECOND
+        core.step(now, [ev.Exited(told.pop(0), 0)])
+        new = [ev.Ready(w.key, False, None) for w in core.workers.values() if w.ready_at is None]
+        now += SECOND
+        told += [e.worker for e in core.step(now, new) if isinstance(e, Terminate)]
+    assert len(core.workers) == 3
+    assert not {1, 2, 3} & set(core.workers)

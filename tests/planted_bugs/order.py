@@ -57,12 +57,6 @@ BUGS = [
         "            self.terminate(worker, reason, worker.since + 10**12)\n",
     ),
     Mutant(
-        "recycling stops after the first",
-        "board",
-        "                worker.slot.service.replacing -= 1\n",
-        "                worker.slot.service.replacing = 0\n",
-    ),
-    Mutant(
         "a service is started before those that it comes after",
         "machine",
         "            service.open = False\n",

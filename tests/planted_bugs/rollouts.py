@@ -56,13 +56,6 @@ BUGS = [
         "        elif surge > 0 and slot.not_before <= now:\n",
     ),
     Mutant(
-        "a successor whose slot was emptied is started without a wait",
-        "board",
-        "            # Whether and when it gets another one is decided anew.\n"
-        "            self.unqueue(slot)\n",
-        "",
-    ),
-    Mutant(
         "a successor is not counted when its predecessor has died",
         "board",
         "                slot.worker, slot.second = second, None\n"
@@ -173,17 +166,5 @@ BUGS = [
         "deaths",
         "                slot.barren = True  # its",
         "                pass  # its",
-    ),
-    Mutant(
-        "a beat just before the question for stacks is not counted",
-        "health",
-        "        if worker.beat > worker.asked_at or now - worker.beat < timeout:\n",
-        "        if worker.beat > worker.asked_at:\n",
-    ),
-    Mutant(
-        "a successor that could not be started is waited for",
-        "machine",
-        "                slot.surging = False\n                continue  # it was scaled",
-        "                continue  # it was scaled",
     ),
 ]
