@@ -32,7 +32,7 @@ napoleon_numpy_docstring = False
 nitpicky = True
 # Only our own names can be checked: without the network there is no inventory of others'.
 # Private modules have no pages.
-nitpick_ignore_regex = [(r"py:.*", r"(?!cotyledon(\.|$)).*"), (r"py:.*", r"cotyledon\._.*")]
+nitpick_ignore_regex = [(r"py:.*", r"(?!cotyledon(\.|$)).*"), (r"py:.*", r"cotyledon\.(.*\.)?_.*")]
 
 # Napoleon takes what stands before a colon in an attribute's docstring for its type. These
 # docstrings are plain text, so they are put back as they were.

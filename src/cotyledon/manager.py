@@ -38,9 +38,10 @@ from cotyledon._master import Master
 from cotyledon._posix.fork import FORKS
 from cotyledon._posix.signals import EarlyCatcher
 from cotyledon._say import say
+from cotyledon.async_service import AsyncService
 from cotyledon.notices import Notice
 from cotyledon.policy import Policy
-from cotyledon.service import BaseService
+from cotyledon.service import Service
 from cotyledon.status import ManagerStatus
 from cotyledon.types import ServiceId, WorkerId
 
@@ -104,7 +105,7 @@ class ServiceManager:
 
     def add(
         self,
-        service: Callable[..., BaseService],
+        service: Callable[..., Service | AsyncService],
         workers: int = 1,
         args: Iterable[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
