@@ -86,8 +86,8 @@ class WorkerBook:
             and not self.killed
         )
 
-    def retired(self, now: int) -> bool:
-        """Whether it may be recycled."""
+    def retired(self, now: int, *, surely: bool = False) -> bool:
+        """Whether it may be recycled; or, surely, must be."""
         recycle = self.service.policy.recycle
         if recycle is None or self.ready_at is None:
             return False
@@ -96,7 +96,8 @@ class WorkerBook:
             return False
         if recycle.lifetime is None:
             return self.grown
-        return self.grown or lived >= recycle.lifetime * (1 - recycle.jitter) * SECOND - 1000
+        jitter = 0.0 if surely else recycle.jitter
+        return self.grown or lived >= recycle.lifetime * (1 - jitter) * SECOND - 1000
 
 
 class ServiceBook:
@@ -110,6 +111,7 @@ class ServiceBook:
         "ended",
         "failed",
         "failures",
+        "full_since",
         "gave_up",
         "generation",
         "grace",
@@ -149,6 +151,7 @@ class ServiceBook:
         self.ended: dict[int, bool] = {}  # slot -> it has ended for good, in success or not
         self.failures: list[int] = []  # when, of all slots
         self.gave_up = False
+        self.full_since: int | None = None  # every slot has one worker, which counts
         self.rolling = False
         self.failed = False  # the last rollout has
         self.progress_at = 0  # of the rollout

@@ -56,7 +56,7 @@ class Health(Judge):
         if worker.asked_at is None:
             if now - worker.beat >= timeout:
                 self._condemned[worker.key] = worker
-        elif worker.beat > worker.asked_at:
+        elif worker.beat > worker.asked_at or now - worker.beat < timeout:
             self._heard(worker)
         elif now >= worker.asked_at + STACKS:
             self._condemned[worker.key] = worker
