@@ -26,7 +26,7 @@ class WorkerBook:
         "dumped_at",
         "generation",
         "grace",
-        "grown",
+        "grown_at",
         "key",
         "killed",
         "limit",
@@ -70,7 +70,7 @@ class WorkerBook:
         self.looked_at: int | None = None  # when its heartbeat was looked up, while unanswered
         self.lost = 0  # such looks that were never answered, since it was last heard
         self.measured_at: int | None = None  # when its memory was last looked up
-        self.grown = False  # a measurement was above the limit
+        self.grown_at: int | None = None  # when a measurement was above the limit
 
     @property
     def ending(self) -> bool:
@@ -94,10 +94,12 @@ class WorkerBook:
         lived = now - self.ready_at
         if lived < round(recycle.min_life * SECOND):
             return False
+        if self.grown_at is not None and self.grown_at <= now:
+            return True
         if recycle.lifetime is None:
-            return self.grown
+            return False
         jitter = 0.0 if surely else recycle.jitter
-        return self.grown or lived >= recycle.lifetime * (1 - jitter) * SECOND - 1000
+        return lived >= recycle.lifetime * (1 - jitter) * SECOND - 1000
 
 
 class ServiceBook:
