@@ -95,7 +95,7 @@ BUGS = [
     Mutant(
         "a worker that beats again is killed all the same",
         "health",
-        "        if worker.beat > worker.asked_at or now - worker.beat < timeout:\n",
+        "        if worker.beat > worker.asked_at or worker.beat + timeout > now:\n",
         "        if False:\n",
     ),
     Mutant(

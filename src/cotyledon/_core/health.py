@@ -82,7 +82,8 @@ def heard(board: Board, worker: Worker, at: int, now: int) -> None:
     worker.beat = max(worker.beat, min(at, now))
     timeout = round(watchdog * SECOND)
     if worker.asked_at:
-        if worker.beat > worker.asked_at or now - worker.beat < timeout:
+        # It may have beaten between the look and the question.
+        if worker.beat > worker.asked_at or worker.beat + timeout > now:
             _heard_after_all(board, worker)
             worker.beat_due = max(worker.beat + timeout, now + 1)
         elif now >= worker.asked_at + STACKS:

@@ -205,8 +205,6 @@ class Core(Board):
         self._bound_stop(now)
         self._aborted = True
         self.status = 1
-        for worker in self.workers.values():
-            self.touch(worker.slot)
 
     def _on_ready(self, event: Ready, now: int) -> None:
         worker = self.workers.get(event.worker)

@@ -98,6 +98,8 @@ def fail(board: Board, service: ServiceState, now: int, *, gave_up: bool) -> Non
     service.rolling = False
     service.rollout_failed = True
     service.progress_by = None
+    if service.replacing:
+        board.to_roll[service] = None  # what has to be recycled has waited for the rollout
     behind = 0
     for slot in service.slots:
         worker, second = slot.worker, slot.second

@@ -26,7 +26,7 @@ class WorkerBook:
         "dumped_at",
         "generation",
         "grace",
-        "grown",
+        "grown_at",
         "key",
         "killed",
         "limit",
@@ -70,7 +70,7 @@ class WorkerBook:
         self.looked_at: int | None = None  # when its heartbeat was looked up, while unanswered
         self.lost = 0  # such looks that were never answered, since it was last heard
         self.measured_at: int | None = None  # when its memory was last looked up
-        self.grown = False  # a measurement was above the limit
+        self.grown_at: int | None = None  # when a measurement was above the limit
 
     @property
     def ending(self) -> bool:
@@ -86,17 +86,20 @@ class WorkerBook:
             and not self.killed
         )
 
-    def retired(self, now: int) -> bool:
-        """Whether it may be recycled."""
+    def retired(self, now: int, *, surely: bool = False) -> bool:
+        """Whether it may be recycled; or, surely, must be."""
         recycle = self.service.policy.recycle
         if recycle is None or self.ready_at is None:
             return False
         lived = now - self.ready_at
         if lived < round(recycle.min_life * SECOND):
             return False
+        if self.grown_at is not None and self.grown_at <= now:
+            return True
         if recycle.lifetime is None:
-            return self.grown
-        return self.grown or lived >= recycle.lifetime * (1 - recycle.jitter) * SECOND - 1000
+            return False
+        jitter = 0.0 if surely else recycle.jitter
+        return lived >= recycle.lifetime * (1 - jitter) * SECOND - 1000
 
 
 class ServiceBook:
@@ -111,6 +114,7 @@ class ServiceBook:
         "ended",
         "failed",
         "failures",
+        "full_since",
         "gave_up",
         "generation",
         "grace",
@@ -151,6 +155,7 @@ class ServiceBook:
         self.barren: set[int] = set()  # slots whose successor has failed for good
         self.failures: list[int] = []  # when, of all slots
         self.gave_up = False
+        self.full_since: int | None = None  # every slot has one worker, which counts
         self.rolling = False
         self.failed = False  # the last rollout has
         self.progress_at = 0  # of the rollout

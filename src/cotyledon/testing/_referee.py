@@ -190,7 +190,7 @@ class Referee:
                 raise Violation(f"slot {slot} of {name} is not ready")
             if worker.generation < service.generation and not service.failed:
                 raise Violation(f"slot {slot} of {name} is behind")
-            if worker.grown:
+            if worker.grown_at is not None:
                 raise Violation(f"the worker in slot {slot} of {name} has grown, and lives on")
         if service.rolling:
             raise Violation(f"the rollout of {name} was not called finished")

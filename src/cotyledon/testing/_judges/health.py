@@ -71,8 +71,9 @@ class Health(Judge):
         worker = self.books.workers.get(event.worker)
         if worker is not None and worker.ready_at is not None and not worker.ending:
             recycle = worker.service.policy.recycle
-            if recycle is not None and recycle.memory is not None:
-                worker.grown = worker.grown or event.private > recycle.memory
+            limit = None if recycle is None else recycle.memory
+            if limit is not None and event.private > limit and worker.grown_at is None:
+                worker.grown_at = now
 
     # Effects
 

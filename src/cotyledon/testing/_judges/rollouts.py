@@ -123,6 +123,7 @@ class Rollouts(Judge):
 
     def _check_capacity(self, worker: WorkerBook, beside: list[WorkerBook], now: int) -> None:
         service = worker.service
+        service.full_since = None
         if beside and not beside[0].ending:
             if not beside[0].counts(now):
                 raise Violation("a worker was told to go before its successor was available")
@@ -197,11 +198,34 @@ class Rollouts(Judge):
     # Moments
 
     def inspect(self, now: int) -> None:
-        """A rollout without progress fails."""
-        if self.books.asked_at is None:
-            for service in self.books.services.values():
-                if service.rolling and self._may_fail(service, now, self.books.punctual + 1):
-                    raise Violation(f"the rollout of service {service.key} makes no progress")
+        """A rollout without progress fails; what has grown or grown old goes."""
+        books = self.books
+        if books.asked_at is not None or books.escalated is not None:
+            return
+        for service in books.services.values():
+            if service.rolling and self._may_fail(service, now, books.punctual + 1):
+                raise Violation(f"the rollout of service {service.key} makes no progress")
+            if service.policy.recycle is not None:
+                self._check_recycled(service, now)
+
+    def _check_recycled(self, service: ServiceBook, now: int) -> None:
+        """While nobody is missing, those who are to be recycled do not wait."""
+        single = all(
+            len(workers) == 1 and not workers[0].ending for workers in service.slots.values()
+        )
+        full = service.available(now) == service.wanted - sum(service.ended.values())
+        if service.gave_up or service.rolling or not (single and full):
+            service.full_since = None
+            return
+        if service.full_since is None:
+            service.full_since = now
+        patience = self.books.punctual + 64 * self.books.spawn_interval
+        if now <= service.full_since + patience:
+            return
+        for slot, (worker,) in service.slots.items():
+            waits = slot in service.barren or now < service.start_by.get(slot, 0) + patience
+            if worker.retired(now) and worker.retired(now - patience, surely=True) and not waits:
+                raise Violation(f"the worker in slot {slot} is not recycled")
 
     def after(self, now: int, events: Sequence[ev.Event]) -> None:
         """Who was to be restarted was told; who is finished is called so."""
