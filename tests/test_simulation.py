@@ -24,6 +24,7 @@ def test_scenarios_break_no_promise(first: int) -> None:
             pytest.fail(f"seed {seed}: {violation} (replay it: make sim SEED={seed})")
 
 
+@pytest.mark.mutants
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_planted_bug_is_noticed(mutant: Mutant) -> None:
     """A core with this bug breaks a promise, or itself, within a few hundred scenarios."""
