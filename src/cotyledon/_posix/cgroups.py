@@ -2,8 +2,8 @@
 
 Responsible for finding the directory of this process's control group, for making, entering,
 killing and removing the groups of workers below it, and for what a killed master has left there.
-Never waits, never changes a controller or a limit, and never touches a group that a living
-master or guard holds.
+Never waits but at the very end, never changes a controller or a limit, and never touches a group
+that a living master or guard holds.
 
 A worker's process group is left by whoever calls ``setsid()``; its control group is not: what is
 in it dies with one write to ``cgroup.kill``. That needs cgroup v2, Linux 5.14, and a directory
@@ -25,12 +25,16 @@ milliseconds where there are many CPUs with much to do.
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 
 from cotyledon._posix.fork import FORKS
 
 PREFIX = "cotyledon."
 _ATTEMPTS = 100
+_LAST_LOOKS = 50
+_PAUSE = 0.02
+"""Seconds between two of the last looks."""
 
 
 def own_directory(controller: str = "") -> str | None:
@@ -246,6 +250,14 @@ class Cgroups:
         At the end of the master, or of the guard after it.
         """
         return _remove(self.directory)
+
+    def finish(self) -> bool:
+        """Sweep, and give what was killed a moment to leave: nobody else is waiting any more."""
+        for _ in range(_LAST_LOOKS):
+            if self.sweep():
+                return True
+            time.sleep(_PAUSE)
+        return False
 
     def close(self) -> None:
         """Let go of the lock."""

@@ -135,10 +135,7 @@ class Guard:
             if self.cgroups is not None:
                 # What has left the process group of its worker is still in here.
                 self.cgroups.kill()
-                for _ in range(GLANCES):
-                    if self.cgroups.sweep():
-                        break
-                    time.sleep(GLANCE)  # what was killed is on its way out
+                self.cgroups.finish()
         os._exit(0)
 
     def _let_go(self) -> None:

@@ -379,5 +379,5 @@ class Reactor:
         self._epoll.close()
         self._guard.dismiss()
         if self._cgroups is not None:
-            self._cgroups.sweep()
+            self._cgroups.finish()
             self._cgroups.close()
