@@ -178,9 +178,9 @@ class ServiceBook:
         return workers[0] if workers and not workers[0].ending else None
 
     def ready(self) -> int:
-        """How many slots have a worker that is ready and not ending."""
+        """How many slots have a worker that is ready and not ending; of two, the first counts."""
         return sum(
-            any(w.ready_at is not None and not w.ending for w in workers)
+            workers[0].ready_at is not None and not workers[0].ending
             for workers in self.slots.values()
         )
 
@@ -251,6 +251,11 @@ class Books:
         self.escalated: int | None = None  # the status that a service's stop has asked for
         self.announced = False
         self.exit: int | None = None
+
+    @property
+    def patience(self) -> int:
+        """How long something may wait for its turn among the spawns."""
+        return self.punctual + 200 * self.spawn_interval
 
     def known(self, key: int, what: str) -> WorkerBook:
         """Return a living worker that an effect is about."""

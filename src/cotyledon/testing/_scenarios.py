@@ -12,8 +12,8 @@ from cotyledon._core import events as ev
 from cotyledon._core.machine import Core
 from cotyledon.policy import Backoff, Intensity, Policy, Recycle, Rollout, Start
 from cotyledon.testing._books import Violation
-from cotyledon.testing._processes import Behaviour
-from cotyledon.testing._simulation import SECOND, Simulation
+from cotyledon.testing._processes import SECOND, Behaviour
+from cotyledon.testing._simulation import Simulation
 
 
 class Result(NamedTuple):

@@ -220,7 +220,7 @@ class Endings(Judge):
         books = self.books
         if books.asked_at is not None or books.escalated is not None:
             return
-        patience = books.punctual + 64 * books.spawn_interval
+        patience = books.patience
         for service in books.services.values():
             if service.opened and not service.gave_up and now > service.asked_at + patience:
                 for slot in range(service.wanted):

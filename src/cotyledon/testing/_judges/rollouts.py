@@ -219,7 +219,7 @@ class Rollouts(Judge):
             return
         if service.full_since is None:
             service.full_since = now
-        patience = self.books.punctual + 64 * self.books.spawn_interval
+        patience = self.books.patience
         if now <= service.full_since + patience:
             return
         for slot, (worker,) in service.slots.items():
