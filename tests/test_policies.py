@@ -343,6 +343,7 @@ def test_a_worker_may_ask_for_more_time_to_start(play):
     assert death["reason"] == "start timeout"
     assert death["uptime"] >= 2
     assert not it.count("WorkerSilent", service="slow")
+    it.program.collect(2, "init", service="hung")
     assert it.stop() == 1  # the next one hangs, too
 
 
