@@ -222,7 +222,7 @@ def test_a_worker_that_has_grown_is_recycled(play):
     """Private memory beyond the limit has a worker replaced, and not before its least life."""
     policy = "Policy(recycle=Recycle(memory='64M', min_life=0.3, every=0.1))"
     it = play(service(workers=2, policy=policy, does=[["grow", 100 << 20]]))
-    it.wait_for("grown")
+    it.program.collect(2, "grown")
     it.change("web")
     died = it.notice("WorkerDied")["death"]
     assert died["reason"] == "recycled"
@@ -370,7 +370,7 @@ def test_a_worker_that_stops_beating_is_asked_for_its_stacks_and_killed(play, wa
 
 def test_a_worker_that_computes_and_beats_is_not_silent(play):
     """A busy worker that beats by itself lives: nothing else has to get the CPU for it."""
-    it = play(service(workers=3, policy="Policy(watchdog=0.5)", does=[["burn", 3]]))
+    it = play(service(workers=3, policy="Policy(watchdog=1)", does=[["burn", 4]]))
     it.wait_for("burnt")
     assert not it.count("WorkerSilent")
     assert not it.count("WorkerDied")
