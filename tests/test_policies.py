@@ -51,7 +51,7 @@ def play(start: Callable[..., Program]) -> Callable[..., Play]:
 
 
 def lapse(seconds: float) -> None:
-    """Let time pass in which nothing can happen, because what would act is stopped."""
+    """Let time pass, to see that nothing happens in it."""
     select.select([], [], [], seconds)
 
 
@@ -202,7 +202,7 @@ def test_a_rollout_that_fails_keeps_what_runs_old_and_the_next_one_tries_again(p
 
 def test_a_restart_replaces_workers_that_could_reload(play):
     """restart() makes new processes in a rollout, where reload() would call the method."""
-    it = play(service(workers=2, reloads=True))
+    it = play(service(workers=2, kind="reloading"))
     old = {it.notice("WorkerReady")["of"] for _ in range(2)}
     it.command("manager.restart(web)")
     it.notice("RolloutFinished")
@@ -365,6 +365,21 @@ def test_a_worker_that_stops_beating_is_asked_for_its_stacks_and_killed(play, wa
     assert way in it.program.stderr()
     it.notice("WorkerReady")
     assert it.state()["deaths"][0][6] == death["stacks"]
+    assert it.stop() == 0
+
+
+def test_a_blocked_event_loop_is_found(play):
+    """An event loop beats by itself, so one that is blocked costs the worker its life."""
+    it = play(service(kind="looping", policy="Policy(watchdog=0.5)", does=[["block"]]))
+    it.wait_for("run")
+    it.change("web")
+    death = it.notice("WorkerDied")["death"]
+    assert death["reason"] == "watchdog"
+    assert "block_the_loop" in death["stacks"]
+    pid = it.notice("WorkerReady", of=it.wait_for("run").pid)["of"]
+    lapse(1.2)
+    assert it.state()["pid"] == pid
+    assert it.count("WorkerSilent") == 1
     assert it.stop() == 0
 
 

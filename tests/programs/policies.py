@@ -104,6 +104,23 @@ class Reloading(Actor):
         self.say("reload")
 
 
+class Looping(cotyledon.AsyncService):
+    """Does nothing in an event loop, or blocks the loop."""
+
+    def __init__(self, worker_id: int, name: str, does: list[list[Any]]) -> None:
+        super().__init__(WorkerId(worker_id))
+        changed = Path(DIRECTORY, f"does-{name}")
+        self.does = json.loads(changed.read_text()) if changed.exists() else does
+
+    async def run(self) -> None:
+        event("run", worker=self.worker_id)
+        if self.does:
+            self.block_the_loop()
+
+    def block_the_loop(self) -> None:
+        hang()
+
+
 def told(notice: Any) -> None:
     fields = {k: v for k, v in notice._asdict().items() if k != "service_id"}
     death = fields.get("death")
@@ -111,6 +128,9 @@ def told(notice: Any) -> None:
         fields["death"] = death._asdict()
     renamed = {"of": fields.pop("pid", None), "service": fields.pop("name", None)}
     event("notice", kind=type(notice).__name__, **renamed, **fields)
+
+
+KINDS: dict[str, Any] = {"actor": Actor, "reloading": Reloading, "looping": Looping}
 
 
 def main() -> None:
@@ -121,7 +141,7 @@ def main() -> None:
     for service in services:
         name = service["name"]
         ids[name] = manager.add(
-            type(name, (Reloading if service.get("reloads") else Actor,), {"name": name}),
+            type(name, (KINDS[service.get("kind", "actor")],), {"name": name}),
             service.get("workers", 1),
             (name, service.get("does", [])),
             policy=eval(service.get("policy", "Policy()"), NAMES),
