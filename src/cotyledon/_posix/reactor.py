@@ -48,6 +48,8 @@ SECOND = 1_000_000_000
 GUARD_PAUSE = SECOND
 REAP_PAUSE = SECOND // 200
 """How long to leave a dead process alone whose status cannot be had yet."""
+ASK_LATE = SECOND * 3 // 4
+"""How long a worker that is silent may still be heard before it is asked for its stacks."""
 LAST = 2 * SECOND
 """How long killed processes may take to vanish when supervision has failed."""
 
@@ -85,6 +87,7 @@ class Reactor:
         self._say = say
         self._guard_fd = -1
         self._guard_due: int | None = None  # when to start it again
+        self._asks: list[tuple[int, Child, int]] = []  # when, whom, and its last beat then
         self._unreaped: list[Child] = []  # dead, and their status cannot be had yet
         self._reap_due: int | None = None
         self._assign = assign
@@ -100,7 +103,9 @@ class Reactor:
 
     def wait(self, until: int | None) -> list[Event]:
         """Wait for something to happen, at most until an instant; return what happened."""
-        for due in (self._guard_due, self._reap_due):
+        self._ask_for_stacks()
+        ask_due = self._asks[0][0] if self._asks else None
+        for due in (self._guard_due, self._reap_due, ask_due):
             if due is not None and (until is None or due < until):
                 until = due
         if until is None:
@@ -136,6 +141,15 @@ class Reactor:
         if self._guard_due is not None and time.monotonic_ns() >= self._guard_due:
             self._start_guard()
         return events
+
+    def _ask_for_stacks(self) -> None:
+        """Ask those who are silent still: a dump may end a worker whose threads are running."""
+        while self._asks and self._asks[0][0] <= time.monotonic_ns():
+            _, child, beat = self._asks.pop(0)
+            silent = child.name is None or self._guard.table.beat(child.place) == beat
+            if silent and self.children.get(child.key) is child:
+                child.asked = True
+                stacks.ask(child.process)
 
     def _listen(self, child: Child, events: list[Event]) -> None:
         if child.channel < 0:
@@ -232,8 +246,8 @@ class Reactor:
                 if not process.kill() and not by_group:
                     self._say(CRITICAL, "process %d: not allowed to kill", process.pid)
             case DumpStacks():
-                child.asked = True
-                stacks.ask(process)
+                beat = self._guard.table.beat(child.place)
+                self._asks.append((time.monotonic_ns() + ASK_LATE, child, beat))
             case ReadBeat():
                 answers.append(Heartbeat(child.key, self._guard.table.beat(child.place)))
             case MeasureMemory(_, limit):
