@@ -19,7 +19,15 @@ from collections.abc import Callable
 from logging import INFO, WARNING
 from typing import Any, NamedTuple
 
-from cotyledon._core.effects import AllReady, Effect, Exit, Reason, StopManager, WorkerDied
+from cotyledon._core.effects import (
+    AllReady,
+    Effect,
+    Exit,
+    Reason,
+    ServiceGone,
+    StopManager,
+    WorkerDied,
+)
 from cotyledon._core.events import (
     AbortRequested,
     Event,
@@ -80,6 +88,7 @@ class Loop:
         hooks: the program's.
         name: tells the name of a service's number.
         public_id: tells its public id.
+        forget: called with a service's number when nothing of it is left.
         notifier: the init system.
     """
 
@@ -91,6 +100,7 @@ class Loop:
         hooks: Hooks,
         name: Callable[[int], str],
         public_id: Callable[[int], Any],
+        forget: Callable[[int], None],
         notifier: Notifier,
     ) -> None:
         self._core = core
@@ -99,6 +109,7 @@ class Loop:
         self._hooks = hooks
         self._given_name = name
         self._public_id = public_id
+        self._forget = forget
         self._notifier = notifier
         self._foreign = Foreign()
         self.note = self._foreign.note
@@ -263,6 +274,8 @@ class Loop:
         if self._hooks.on_event:
             for notice in telling.public(effect):
                 self._jobs.append(Job("on_event", self._hooks.on_event, (notice,)))
+        if isinstance(effect, ServiceGone):
+            self._forget(effect.service)
 
     def _mourn(self, death: WorkerDied) -> None:
         hooks = self._hooks.on_dead_worker
