@@ -205,7 +205,7 @@ def test_signals_reach_workers(managed):
 def test_a_slot_without_a_process_is_told_apart(managed):
     """A worker in back-off cannot be signalled or looked at, and that is said."""
     it = managed(
-        {"name": "web", "policy": "Policy(backoff=Backoff(initial=50))", "does": [["exit", 1]]},
+        {"name": "web", "policy": "Policy(backoff=Backoff(initial=20))", "does": [["exit", 1]]},
     )
     it.wait_for("notice", kind="BackingOff")
     with it.client() as client:

@@ -30,7 +30,9 @@ def test_the_version_is_that_of_the_package():
     assert f'\nversion = "{VERSION}"\n' in text
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", ".web", "a/b", "a b", "ä", "a\n", "x" * 65, 7, b"a"])
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", ".web", "a/b", "a b", "ä", "a\n", "x" * 65, 7, b"a"]
+)
 def test_what_is_no_name(fresh, name):
     """A name is of a few characters that no path and no shell takes amiss."""
     with pytest.raises((TypeError, ValueError), match="'name' must"):
@@ -192,16 +194,17 @@ def test_managers_that_start_at_once(tmp_path):
 def test_a_second_manager_fails_at_once(start, tmp_path, method):
     """run() of a second manager of a name fails before it starts anything."""
     env = {"XDG_RUNTIME_DIR": str(tmp_path)}
-    first = Managed(start, SERVICE, name="web", control=True, env=env)
+    hanging = {"name": "web", "workers": 2, "does": [["hang_in_c"]]}
+    first = Managed(start, hanging, name="web", control=True, env=env)
+    for _ in range(2):
+        first.wait_for("hangs")
     second = Managed(start, SERVICE, name="web", control=True, env=env, ready=False)
     assert "RuntimeError" in second.wait_for("raised")["kinds"]
-    assert f"pid {first.program.pid} holds" in second.program.stderr()
     assert second.program.wait() == 1
+    assert f"pid {first.program.pid} holds" in second.program.stderr()
     assert not second.program.all("init")
     # The lock and the socket end with the master, though workers and the guard live on.
     workers = first.program.workers()
-    for pid in workers:
-        os.kill(pid, signal.SIGSTOP)
     first.program.signal(signal.SIGKILL)
     first.program.wait()
     assert all(alive(pid) for pid in workers)
