@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Mapping, MutableMapping
 from logging import CRITICAL, WARNING
-from typing import Any
+from typing import Any, Protocol
 
 from cotyledon._checks import Spec
 from cotyledon._core.effects import Spawn
@@ -34,6 +34,45 @@ from cotyledon.systemd import Notifier
 from cotyledon.types import WorkerId
 
 
+class Place(Protocol):
+    """Where a manager is in the file system: a lock on its name, and a socket."""
+
+    name: str | None
+    listener: int
+    """The descriptor of the socket (-1: there is none)."""
+
+    def __enter__(self) -> object: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class _Nowhere:
+    """The place of a manager that has neither."""
+
+    name: str | None = None
+    listener = -1
+
+    def __enter__(self) -> object:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def place_of(name: Any, control: Any) -> Place:
+    """Return the place of a manager; it is taken when it is entered.
+
+    Raises:
+        TypeError: one of them has the wrong type.
+        ValueError: the name or the path cannot be one, or there is no folder for them.
+    """
+    if name is None and (control is None or control is False):
+        return _Nowhere()
+    from cotyledon._control import place  # here: who has neither does not pay for it
+
+    return place.Place(name, control)
+
+
 class Master:
     """The parts of a manager that exist while it runs.
 
@@ -47,6 +86,7 @@ class Master:
         context: the ``multiprocessing`` context (``None``: fork).
         freeze_heap: keep the heap shared with the workers.
         subreaper: adopt the orphans of workers, and reap them.
+        place: of its name and its control socket, taken.
     """
 
     def __init__(
@@ -61,6 +101,7 @@ class Master:
         context: Any,
         freeze_heap: bool,
         subreaper: bool,
+        place: "Place",
     ) -> None:
         self._core = core
         self._lock = lock
@@ -120,6 +161,28 @@ class Master:
                 context, runtime.main_spawned, self._guard.table, self._limits
             )
 
+        if place.listener >= 0:
+            self._serve(place, inbox)
+
+    def _serve(self, place: "Place", inbox: Inbox) -> None:
+        # Here: who has no control socket does not pay for it.
+        from cotyledon._control.desk import Desk
+        from cotyledon._control.server import Server
+
+        loop, reactor = self._loop, self._reactor
+        desk = Desk(
+            self._core,
+            inbox,
+            reactor,
+            self._specs,
+            lambda: loop.state,
+            loop.in_transit,
+            self._guard.table.beat,
+            place.name,
+            self._pid,
+        )
+        loop.control = Server(place.listener, desk, reactor, place.name, loop.note)
+
     @property
     def children(self) -> Mapping[int, Child]:
         """The processes, by the number of the worker."""
@@ -129,6 +192,10 @@ class Master:
     def names(self) -> Mapping[int, str]:
         """The names of services, as their workers have told them."""
         return self._reactor.names
+
+    def beat(self, place: int) -> int:
+        """Return the instant of the last heartbeat of the worker with a place in the table."""
+        return self._guard.table.beat(place)
 
     def wake(self) -> None:
         """Have the loop look at its inbox."""
@@ -142,6 +209,8 @@ class Master:
             # In another process, a hook has forked and its child is on its way out.
             if os.getpid() == self._pid:
                 say(CRITICAL, "supervision has failed, everything is stopped", exc_info=True)
+                if self._loop.control is not None:
+                    self._loop.control.finish(1)  # nobody listens to clients any more
                 if self._core.grace:
                     self._guard.promise(time.monotonic_ns() + self._core.grace)
                 self._reactor.abandon(self._core.grace)
@@ -163,7 +232,9 @@ class Master:
             spawn.grace,
             tuple(self._hooks.on_new_worker),
             told=spec.policy.start.ready == "told",
-            stacks=bool(spec.policy.watchdog or spec.policy.start.timeout),
+            stacks=bool(
+                spec.policy.watchdog or spec.policy.start.timeout or self._loop.control is not None
+            ),
             watchdog=spec.policy.watchdog,
             run_as=spec.policy.run_as,
         )
@@ -179,6 +250,8 @@ class Master:
         return pids
 
     def _close(self) -> None:
+        if self._loop.control is not None:
+            self._loop.control.finish(1)  # if it has not heard of the end yet
         with self._lock:
             self._reactor.close()
         self._strangers.reap()

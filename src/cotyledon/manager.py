@@ -36,7 +36,7 @@ from cotyledon._core.events import (
 )
 from cotyledon._core.machine import Core
 from cotyledon._loop import Hooks, Inbox
-from cotyledon._master import Master
+from cotyledon._master import Master, place_of
 from cotyledon._posix.fork import FORKS
 from cotyledon._posix.signals import EarlyCatcher
 from cotyledon._say import say
@@ -63,11 +63,18 @@ class ServiceManager:
         subreaper: have the orphans of workers become children of the master, which reaps them
             (``PR_SET_CHILD_SUBREAPER`` of ``prctl(2)``; default false). As the first process of a
             container the master reaps them anyway. Children of the program are left alone.
+        name: of the manager; 1 to 64 letters, digits, ``.``, ``_`` and ``-``. While it runs, no
+            second one of this name runs on the machine under this user: :meth:`run` takes a lock
+            (default: no name, no lock).
+        control: where :mod:`cotyledon.control` and the command ``cotyledon`` reach the manager
+            while it runs: the path of a socket to be made, or ``True``: ``NAME.sock`` in
+            ``$XDG_RUNTIME_DIR/cotyledon``, or in ``/run/cotyledon`` for root (default: nowhere).
 
     Raises:
         RuntimeError: there is one already in this process.
         TypeError: an argument has the wrong type.
-        ValueError: a number of seconds is negative or not finite.
+        ValueError: a number of seconds is negative or not finite, the name or the path of the
+            socket cannot be one, or ``control=True`` has no name or no folder.
     """
 
     _process_runner_already_created: ClassVar[bool] = False
@@ -81,6 +88,8 @@ class ServiceManager:
         *,
         freeze_heap: bool = True,
         subreaper: bool = False,
+        name: str | None = None,
+        control: bool | str | os.PathLike[str] | None = None,
     ) -> None:
         if ServiceManager._process_runner_already_created:
             raise RuntimeError("Only one instance of ServiceManager per application is allowed")
@@ -90,6 +99,7 @@ class ServiceManager:
         self._freeze_heap = freeze_heap
         self._subreaper = subreaper
         self._mp_context = check_context(mp_context)
+        self._place = place_of(name, control)
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._specs: dict[int, Spec] = {}
@@ -378,6 +388,7 @@ class ServiceManager:
                 {key: (spec.id, spec.name) for key, spec in list(self._specs.items())},
                 {} if master is None else dict(master.children),
                 {} if master is None else master.names,
+                None if master is None else master.beat,
             )
 
     # The run
@@ -390,7 +401,8 @@ class ServiceManager:
         Raises:
             SystemExit: with status 1, when the stop was not graceful: after SIGINT or
                 SIGALRM, or when something had to be killed at the deadline.
-            RuntimeError: not called in the main thread, or not for the first time.
+            RuntimeError: not called in the main thread, or not for the first time; another
+                manager has the same name or control socket, or they cannot be made.
             TypeError: with a start method other than fork, something that a worker needs does
                 not pickle; no worker was started.
         """
@@ -441,6 +453,10 @@ class ServiceManager:
             self._core.record(time.monotonic_ns(), event)
 
     def _supervise(self) -> int:
+        with self._place:
+            return self._supervise_there()
+
+    def _supervise_there(self) -> int:
         with self._lock:
             self._record_requests()
         master = Master(
@@ -453,6 +469,7 @@ class ServiceManager:
             context=self._mp_context,
             freeze_heap=self._freeze_heap,
             subreaper=self._subreaper,
+            place=self._place,
         )
         self._master = master
         try:
