@@ -164,6 +164,7 @@ class Master:
             # In another process, a hook has forked and its child is on its way out.
             if os.getpid() == self._pid:
                 say(CRITICAL, "supervision has failed, everything is stopped", exc_info=True)
+                self._loop.reporter.fail()
                 if self._core.grace:
                     self._guard.promise(time.monotonic_ns() + self._core.grace)
                 self._reactor.abandon(self._core.grace)
