@@ -54,31 +54,28 @@ class Notifier:
         """
         return self._send("\n".join(lines).encode(errors="replace")[:LONGEST])
 
-    def barrier(self, timeout: float) -> bool:
+    def barrier(self, timeout: float) -> None:
         """Wait until the init system has taken in everything that was sent before.
 
         Args:
             timeout: seconds that this may take at most.
-
-        Returns:
-            Whether it has.
         """
         if not self.listens:
-            return False
+            return
         try:
             with FORKS.lock:  # no child gets a copy of the end that has to be closed
                 ours, theirs = os.pipe2(os.O_CLOEXEC)
                 try:
                     rights = theirs.to_bytes(4, sys.byteorder)
-                    sent = self._send(b"BARRIER=1", rights)
+                    self._send(b"BARRIER=1", rights)
                 finally:
                     os.close(theirs)
         except OSError:
-            return False
+            return
         try:
             poll = select.poll()
             poll.register(ours, 0)  # that the other end is closed is told without asking
-            return sent and bool(poll.poll(timeout * 1000))
+            poll.poll(timeout * 1000)
         finally:
             os.close(ours)
 
