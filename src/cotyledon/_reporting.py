@@ -111,7 +111,7 @@ class Reporter:
             return
         now = time.monotonic_ns()
         self._pay(now)
-        lines, self._first = self._first, []
+        lines: list[str] = []
         for happened in (*events, *effects):
             if isinstance(happened, ReloadRequested):
                 self._note_reload(happened)
@@ -124,7 +124,7 @@ class Reporter:
             self._reloading = False
             self._begun.clear()
             lines.append("READY=1")
-        if lines:
+        if lines or self._first:
             self._say(*lines)
         elif self._stale and now >= self._status_at and not self._owed:
             self._say_status(now)
@@ -200,7 +200,8 @@ class Reporter:
         core = self._core
         self._said = describe(core, now, self._name, self._why, reloading=self._reloading)
         extension = [] if self._why else self._extension(now, self._wanted_until())
-        self._owed.append((*lines, f"STATUS={self._said}", *extension))
+        self._owed.append((*self._first, *lines, f"STATUS={self._said}", *extension))
+        self._first = []
         self._stale = False
         self._status_at = now + PAUSE
         while len(self._owed) > KEPT:

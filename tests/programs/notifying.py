@@ -2,6 +2,8 @@
 
 import os
 import signal
+import socket
+import subprocess
 import sys
 import threading
 from typing import Any
@@ -81,6 +83,38 @@ class Mailer(Web):
         sys.exit(3)
 
 
+class Helper(Web):
+    """Has a process that has left its group."""
+
+    name = "Helper"
+
+    def run(self) -> None:
+        command = ["sleep", "1000"]
+        helper = subprocess.Popen(command, start_new_session=True)
+        self.say("run", helper=helper.pid)
+        self.over.wait()
+
+
+class Greeter(Web):
+    """Says hello to who connects."""
+
+    name = "Greeter"
+
+    def __init__(self, worker_id: int, listener: socket.socket) -> None:
+        super().__init__(worker_id)
+        self.listener = listener
+
+    def run(self) -> None:
+        self.say("run")
+        while True:
+            connection, _ = self.listener.accept()
+            with connection:
+                connection.sendall(b"hello")
+
+    def terminate(self) -> None:
+        os._exit(0)
+
+
 class Misconfigured(Web):
     name = "Misconfigured"
 
@@ -137,5 +171,23 @@ def reload_one() -> None:
     run(manager)
 
 
+def activated() -> None:
+    """Serve the socket that a systemd has opened."""
+    assert os.environ["LISTEN_PID"] == str(os.getpid())
+    assert os.environ["LISTEN_FDS"] == "1"
+    listener = socket.socket(fileno=3)
+    manager = cotyledon.ServiceManager()
+    manager.add(Greeter, workers=2, args=(listener,))
+    run(manager)
+
+
 if __name__ == "__main__":
-    main({"several": several, "odd_name": odd_name, "many": many, "reload_one": reload_one})
+    main(
+        {
+            "several": several,
+            "odd_name": odd_name,
+            "many": many,
+            "reload_one": reload_one,
+            "activated": activated,
+        }
+    )
