@@ -91,7 +91,8 @@ class Init:
         pidfd = os.pidfd_open(program.pid)
         try:
             end = time.monotonic() + TIMEOUT
-            while pidfd not in select.select([self.socket, pidfd], [], [], TIMEOUT)[0]:
+            listener = self.socket.fileno()
+            while pidfd not in select.select([listener, pidfd], [], [], TIMEOUT)[0]:
                 self.read()
                 assert time.monotonic() < end
         finally:

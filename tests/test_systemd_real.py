@@ -143,6 +143,7 @@ def test_a_stop_within_the_graceful_timeout(unit, mode):
     assert slow.systemctl("stop").returncode == 0
     assert time.monotonic() - began < 20
     assert slow.show("ExecMainStatus") == "1"
+    assert slow.show("StatusText").startswith("stopped, with status 1")
     nothing_is_left(slow)
 
 
@@ -160,12 +161,13 @@ def test_a_master_that_is_killed_leaves_nothing(unit, mode):
 def test_the_master_need_not_be_what_systemd_has_started(unit):
     """A shell in between: MAINPID tells who supervises, and the end is known before it comes."""
     command = "/bin/sh -c '{} & wait'"
-    web = unit("Web", command=command, NotifyAccess="all", KillMode="mixed")
+    web = unit("Web", command=command, NotifyAccess="all")
     start(web)
     (master,) = web.titled("master process")
     inside = process_inside(master)
     web.wait_show("MainPID", str(inside))
     assert web.systemctl("stop").returncode == 0
+    assert web.show("Result") == "success"
     nothing_is_left(web)
 
 

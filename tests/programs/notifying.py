@@ -123,6 +123,16 @@ class Misconfigured(Web):
         sys.exit(78)
 
 
+def wait_in_hook() -> None:
+    event("hook")
+    gate("hook")
+
+
+def hang_in_hook() -> None:
+    event("stuck")
+    hang()
+
+
 def several(*kinds: str) -> None:
     """Run services, each given as NAME*WORKERS; ``hook`` and ``grace=S`` are no services."""
     settings: dict[str, Any] = {}
@@ -130,9 +140,9 @@ def several(*kinds: str) -> None:
     services = []
     for kind in kinds:
         if kind == "hook":
-            hooks["on_reload"] = lambda: (event("hook"), gate("hook"))
+            hooks["on_reload"] = wait_in_hook
         elif kind == "stuck":
-            hooks["on_reload"] = lambda: (event("stuck"), hang())
+            hooks["on_reload"] = hang_in_hook
         elif kind.startswith("grace="):
             settings["graceful_shutdown_timeout"] = float(kind.partition("=")[2])
         else:
