@@ -101,11 +101,11 @@ def test_a_start_that_fails(unit):
 
 def test_a_start_longer_than_systemd_would_wait(unit):
     """The service's own start timeout is longer."""
-    slow = unit("SlowToBuild", TimeoutStartSec="1")
+    slow = unit("SlowToBuild", TimeoutStartSec="3")
     began = time.monotonic()
     command = slow.begin("start")
     slow.wait_for("variables")
-    reached(began + 2.5)
+    reached(began + 4.5)
     assert command.poll() is None
     assert slow.show("ActiveState") == "activating"
     slow.open_gate("build-0")
@@ -184,7 +184,7 @@ def process_inside(pid: int) -> int:
 def reload_settings(systemd: Systemd) -> dict[str, Any]:
     if systemd.version >= 253:
         return {"Type": "notify-reload"}
-    return {"ExecReload": "/bin/sh -c 'kill -HUP $MAINPID; sleep 0.5'"}
+    return {"ExecReload": "/bin/sh -c 'kill -HUP $MAINPID; sleep 1'"}
 
 
 def test_a_reload_is_over_when_it_is_over(systemd, unit):
@@ -207,12 +207,12 @@ def test_a_reload_is_over_when_it_is_over(systemd, unit):
 
 def test_a_reload_longer_than_systemd_would_wait(systemd, unit):
     """The progress deadline is longer."""
-    web = unit("SlowToReload", TimeoutStartSec="2", **reload_settings(systemd))
+    web = unit("SlowToReload", TimeoutStartSec="3", **reload_settings(systemd))
     start(web)
     began = time.monotonic()
     command = web.begin("reload")
     web.wait_for("reload")
-    reached(began + 4)
+    reached(began + 5)
     assert command.poll() is None, web.describe()
     assert web.show("ActiveState") == "reloading"
     web.open_gate("reload")
@@ -235,11 +235,11 @@ def test_a_reload_that_fails_is_over(systemd, unit):
 
 
 def test_a_master_that_is_stuck_is_killed_and_so_are_its_workers(unit):
-    web = unit("Web*2", "stuck", WatchdogSec="1", TimeoutStopSec="10")
+    web = unit("Web*2", "stuck", WatchdogSec="2", TimeoutStopSec="10")
     start(web)
     web.collect(2, "run")
     began = time.monotonic()
-    reached(began + 2)
+    reached(began + 3)
     assert web.show("ActiveState") == "active"  # it is fed
     os.kill(web.titled("master process")[0], signal.SIGHUP)
     web.wait_for("stuck")
