@@ -26,6 +26,9 @@ PAUSE = SECOND
 """Between two lines of status that nothing else is told with."""
 SLACK = UNKILLABLE + 2 * SECOND
 """What is left to the init system's own patience beyond our deadlines: killing takes a moment."""
+RENEW = 30 * SECOND
+"""After which time at most more time is asked for again. For a reload by a command (ExecReload=)
+systemd starts its clock anew when the command has ended, whatever was asked for before."""
 RETRY = SECOND // 10, 10 * SECOND
 """How long to leave a full socket alone: at first, and at most."""
 KEPT = 8
@@ -66,6 +69,8 @@ class Reporter:
         self._first = [f"MAINPID={os.getpid()}"] if os.getpid() != 1 else []
         self._why = ""  # it stops
         self._until = 0  # up to here more time was asked for
+        self._renew_at: int | None = None  # when to ask again
+        self._renew_pause = PAUSE
         beat = notifier.watchdog
         self._beat = None if beat is None else max(1, beat // 2)
         self._beat_at: int | None = None if beat is None else 0
@@ -76,7 +81,7 @@ class Reporter:
         if not self._notifier.listens:
             return None
         status_at = self._status_at if self._stale and not self._owed else None
-        return earlier(earlier(self._beat_at, self._retry_at), status_at)
+        return earlier(earlier(self._beat_at, self._retry_at), earlier(status_at, self._renew_at))
 
     def reloading(self, *, again: bool) -> None:
         """A reload is wanted, and begins with its hooks.
@@ -90,7 +95,9 @@ class Reporter:
             self._until = 0
         self._reloading = True
         self._expected += not again
-        self._say("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        now = time.monotonic_ns()
+        self._renew_at, self._renew_pause = now + PAUSE, PAUSE
+        self._say("RELOADING=1", f"MONOTONIC_USEC={now // 1000}")
 
     def stopping(self, why: str, left: int) -> None:
         """A stop begins.
@@ -101,6 +108,7 @@ class Reporter:
         """
         self._why = why
         self._reloading = False
+        self._renew_at = None
         now = time.monotonic_ns()
         self._until = 0
         self._say("STOPPING=1", *self._extension(now, now + left if left else None))
@@ -122,8 +130,14 @@ class Reporter:
                 self._stale = True
         if self._reloading and self._reload_is_over():
             self._reloading = False
+            self._renew_at = None
             self._begun.clear()
             lines.append("READY=1")
+        if self._renew_at is not None and now >= self._renew_at:
+            self._until = 0
+            self._stale = True
+            self._renew_pause = min(2 * self._renew_pause, RENEW)
+            self._renew_at = now + self._renew_pause
         if lines or self._first:
             self._say(*lines)
         elif self._stale and now >= self._status_at and not self._owed:
