@@ -18,7 +18,7 @@ from tests.harness import HERE, PROGRAMS, SOURCES, Program, TookTooLong, title, 
 BOOT = """
 set -eu
 echo $$ > "$1/cgroup.procs"
-exec unshare --fork --kill-child --pid --mount-proc --mount --uts --ipc --net --cgroup \
+exec setpriv --pdeathsig KILL unshare --fork --kill-child --pid --mount-proc --mount --uts --ipc --net --cgroup \
     sh -eu -c '
 mount --make-rprivate /
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
@@ -40,7 +40,7 @@ def missing() -> str:
     """Return what a systemd under test needs and is not there; an empty string: nothing."""
     if os.geteuid() != 0:
         return "needs root"
-    for command in ("unshare", "nsenter", "systemctl"):
+    for command in ("unshare", "nsenter", "setpriv", "systemctl"):
         if shutil.which(command) is None:
             return f"needs {command}"
     if not any(os.access(place, os.X_OK) for place in PLACES):
@@ -61,7 +61,7 @@ class Systemd:
     def __init__(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="systemd-"))
         self.cgroup = Path(f"{own_directory()}/cotyledon-tests-{os.getpid()}")
-        self.cgroup.mkdir()
+        self.cgroup.mkdir(exist_ok=True)
         place = next(place for place in PLACES if os.access(place, os.X_OK))
         with open(self.directory / "log", "wb") as log:
             self._popen = subprocess.Popen(
