@@ -18,8 +18,8 @@ from tests.harness import HERE, PROGRAMS, SOURCES, Program, TookTooLong, title, 
 BOOT = """
 set -eu
 echo $$ > "$1/cgroup.procs"
-exec setpriv --pdeathsig KILL unshare --fork --kill-child --pid --mount-proc --mount --uts --ipc --net --cgroup \
-    sh -eu -c '
+exec setpriv --pdeathsig KILL unshare --fork --kill-child --pid --mount-proc \
+    --mount --uts --ipc --net --cgroup sh -eu -c '
 mount --make-rprivate /
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t tmpfs tmpfs /run
