@@ -191,7 +191,7 @@ def test_a_start_without_a_timeout_asks_for_none(run, init):
 
 def test_a_start_that_has_failed_is_not_called_ready(run, init):
     program = run("Web", "Misconfigured")
-    init.status("Web 1/1 ready, Misconfigured 0/1 1 failed")
+    init.status("Web 1/1 ready, Misconfigured 0/1 with 1 failed")
     assert stop(program, init) == 0
     assert init.main_lines() == ["STOPPING", "BARRIER"]
 

@@ -304,11 +304,11 @@ def _how(service: ServiceState, now: int) -> str:
         return "waiting for others"
     words = []
     if failed := service.ended - service.done:
-        words.append(f"{failed} failed")
+        words.append(f"with {failed} failed")
     if wait := _wait(service, now):
         words.append(f"backing off {wait / SECOND:.3g} s")
     if service.done:
-        words.append(f"{service.done} done")
+        words.append(f"with {service.done} done")
     if service.rolling:
         workers = [slot.worker for slot in service.slots if slot.worker is not None]
         behind = sum(worker.generation < service.generation for worker in workers)
