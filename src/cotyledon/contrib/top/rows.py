@@ -249,9 +249,7 @@ def last_reason(worker: dict[str, Any], later: float) -> Cell:
     return Cell(words.end(death) + when, tone)
 
 
-def usages_of(
-    workers: Sequence[dict[str, Any]], usages: dict[int, Usage]
-) -> Iterator[Usage]:
+def usages_of(workers: Sequence[dict[str, Any]], usages: dict[int, Usage]) -> Iterator[Usage]:
     """Yield the usages of the processes of workers, successors included."""
     for worker in workers:
         for pid in (worker.get("pid"), worker.get("second_pid")):
@@ -260,9 +258,7 @@ def usages_of(
                 yield usage
 
 
-def _total(
-    workers: Sequence[dict[str, Any]], usages: dict[int, Usage], what: str
-) -> float | None:
+def _total(workers: Sequence[dict[str, Any]], usages: dict[int, Usage], what: str) -> float | None:
     values = [
         series[-1]
         for usage in usages_of(workers, usages)

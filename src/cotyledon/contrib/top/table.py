@@ -92,15 +92,13 @@ def fit(text: str, width: int, right: bool = False) -> str:
     return space + text if right else text + space
 
 
-_TONE_CLASSES = frozenset({"tone--" + tone for tone in ("good", "warn", "bad", "dim", "service",
-                                                        "worker", "memory", "cpu", "title",
-                                                        "cursor", "who", "when"})})  # fmt: skip
+_TONES = "good warn bad dim service worker memory cpu title cursor who when"
 
 
 class Lines(ScrollView):
     """Lines of cells with tones: what the table and the log have in common."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = set(_TONE_CLASSES)
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"tone--{tone}" for tone in _TONES.split()}
     lost: reactive[bool] = reactive(False)
     """Whether what is shown is of the past: all of it is grey then."""
 
