@@ -35,14 +35,14 @@ def main(where: str) -> int:
         if (error.name or "").partition(".")[0] not in {"textual", "rich"}:
             raise
         return _complain(_TEXTUAL_NEEDED, 1)
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        return _complain(_TERMINAL_NEEDED, 1)
     try:
         # The path, so that a manager that comes back is the one that has gone.
         with control.Client(where) as client:
             path = os.path.abspath(client.path)
     except control.ControlError as error:
         return _complain(error.text, _STATUSES.get(error.kind, 1))
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return _complain(_TERMINAL_NEEDED, 1)
     return Top(path, light=is_light()).run() or 0
 
 

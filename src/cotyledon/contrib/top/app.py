@@ -45,6 +45,8 @@ class Top(App[int]):
     """
 
     CSS = CSS
+    FEED: ClassVar[type[Feed]] = Feed
+    """What follows the manager."""
     TITLE = "cotyledon top"
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -60,14 +62,18 @@ class Top(App[int]):
         Binding("a", "reload_all", "reload all", show=False),
         Binding("e", "events", "events", show=False),
         Binding("t", "shade", "dark or light", show=False),
+        Binding("ctrl+c", "quit", "quit", show=False, priority=True),
         Binding("escape", "unfilter", "show all", show=False),
     ]
 
     def __init__(self, path: str, *, light: bool = False) -> None:
         super().__init__()
+        # Before the style sheet is read: it uses their names of colours.
+        self.register_theme(DARK)
+        self.register_theme(LIGHT)
+        self.theme = LIGHT.name if light else DARK.name
         self._path = path
-        self._light = light
-        self._feed = Feed(path, self._tell)
+        self._feed = self.FEED(path, self._tell)
         self._picture = Picture({}, {}, 0.0)
         self._asked = Asked()
         self._pid: int | None = None
@@ -82,9 +88,6 @@ class Top(App[int]):
 
     def on_mount(self) -> None:
         """Begin."""
-        self.register_theme(DARK)
-        self.register_theme(LIGHT)
-        self.theme = LIGHT.name if self._light else DARK.name
         self.table.focus()
         self._draw()
         self._feed.start()
@@ -120,13 +123,13 @@ class Top(App[int]):
             case Picture() as picture:
                 self._picture = picture
                 self.header.sample(picture.status, picture.usages)
+                self._draw()
             case Heard(event):
                 self._hear(event)
             case Attached(greeting):
-                self._attach(greeting)
+                self._found(greeting)
             case Lost(text):
                 self._lose(text)
-        self._draw()
 
     def _hear(self, event: dict[str, Any]) -> None:
         if event.get("kind") == "worker-status":
@@ -141,7 +144,7 @@ class Top(App[int]):
                 if worker.get("id") == event.get("worker") and worker["pid"] == event.get("pid"):
                     worker["status"] = event.get("status")
 
-    def _attach(self, greeting: control.Greeting) -> None:
+    def _found(self, greeting: control.Greeting) -> None:
         if self._pid is not None and self._pid != greeting.pid:
             self.header.forget()
             self._note(f"another manager is there now: pid {greeting.pid}", words.GOOD)
@@ -158,6 +161,7 @@ class Top(App[int]):
     def _show_lost(self, text: str) -> None:
         self.header.lost = text
         self.table.lost = self.log_pane.lost = bool(text)
+        self._draw()
 
     def _note(self, text: str, tone: str) -> None:
         when = time.strftime("%H:%M:%S")

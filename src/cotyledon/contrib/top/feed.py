@@ -20,8 +20,8 @@ LATEST = 3.0
 SAMPLE = 1.0
 """Seconds from one reading of ``/proc`` to the next."""
 RETRY = 0.5
-PAST = 50
-"""How many past events come first."""
+PAST = 256
+"""How many past events come first: all that a manager keeps, as status lines are among them."""
 
 
 class Picture(NamedTuple):
@@ -86,7 +86,8 @@ class Feed:
     def join(self, timeout: float) -> None:
         """Wait for the threads."""
         for thread in self._threads:
-            thread.join(timeout)
+            if thread.is_alive():
+                thread.join(timeout)
 
     def hurry(self) -> None:
         """Have the status asked for as soon as may be."""

@@ -10,7 +10,8 @@ from cotyledon.contrib.top import words
 from cotyledon.contrib.top.procfs import Usage
 from cotyledon.contrib.top.words import BAD, DIM, GOOD, PLAIN, WARN, clean
 
-SPARK = 12
+SPARK = 30
+"""Values in the lines of bars, at most: as many seconds."""
 
 
 class Cell(NamedTuple):

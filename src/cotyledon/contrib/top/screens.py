@@ -78,10 +78,13 @@ class Ask(ModalScreen[str | None]):
 
     def compose(self) -> ComposeResult:
         """Build it."""
-        kind = "integer" if self._number else "text"
         with Vertical(classes="box"):
             yield Static(Text(self._question))
-            yield Input(self._value, type=kind, max_length=5 if self._number else 80)
+            yield Input(
+                self._value,
+                type="integer" if self._number else "text",
+                max_length=5 if self._number else 80,
+            )
             yield Static(Text("Enter  do it    Esc  leave it", style="bold"), classes="keys")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:

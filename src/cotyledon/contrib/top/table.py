@@ -37,19 +37,22 @@ class Column(NamedTuple):
 COLUMNS = (
     Column("name", "SERVICE", 9, 28, 100),
     Column("state", "STATE", 9, 26, 99),
-    Column("pid", "PID", 3, 8, 60, True),
+    Column("pid", "PID", 3, 8, 66, True),
     Column("uptime", "UP", 6, 7, 70, True),
     Column("memory", "MEMORY", 6, 6, 90, True),
-    Column("memory_line", "", SPARK, SPARK, 30),
+    Column("memory_line", "", 8, SPARK, 64),
     Column("cpu", "CPU", 5, 6, 89, True),
-    Column("cpu_line", "", SPARK, SPARK, 31),
+    Column("cpu_line", "", 8, SPARK, 63),
     Column("beat", "BEAT", 4, 7, 40, True),
     Column("generation", "GEN", 3, 4, 20, True),
     Column("restarts", "RESTARTS", 8, 8, 50, True),
     Column("last", "LAST END", 8, 22, 80),
-    Column("status", "STATUS", 12, 200, 65),
+    Column("status", "STATUS", 16, 200, 65),
 )
 _GAP = 2
+_ALWAYS = 70
+"""Columns of this weight have their place also while they are empty."""
+_LINES = frozenset({"memory_line", "cpu_line"})
 
 
 def layout(rows: Iterable[Row], width: int) -> list[tuple[Column, int]]:
@@ -58,30 +61,30 @@ def layout(rows: Iterable[Row], width: int) -> list[tuple[Column, int]]:
     for row in rows:
         for key, cell in row.cells.items():
             found[key] = max(found[key], cell_len(cell.text))
-    chosen = [
-        (column, min(column.most, max(column.least, found[column.key], cell_len(column.title))))
-        for column in COLUMNS
-        if found[column.key] or column.weight >= 60
-    ]
-
-    def needed() -> int:
-        return sum(wide for _, wide in chosen) + _GAP * (len(chosen) - 1)
-
-    # First what may be longer than there is room for, then whole columns.
-    while needed() > width and len(chosen) > 2:
-        slack = [(column, wide) for column, wide in chosen if column.key == "status"]
-        if slack and slack[0][1] > 24:
-            room = max(24, slack[0][1] - (needed() - width))
-            chosen = [(c, room if c.key == "status" else wide) for c, wide in chosen]
+    wide = {column: _width(column, found[column.key], width) for column in COLUMNS}
+    # The most important ones first; a lesser one may be narrow enough where another is not.
+    chosen: list[Column] = []
+    left = width
+    for column in sorted(COLUMNS, key=lambda one: -one.weight):
+        if not found[column.key] and column.weight < _ALWAYS:
             continue
-        chosen.remove(min(chosen, key=lambda one: one[0].weight))
-    spare = width - needed()
-    if spare > 0 and chosen[-1][0].key == "status":
-        chosen[-1] = (chosen[-1][0], chosen[-1][1] + spare)
-    elif spare < 0:
-        name, wide = chosen[0]
-        chosen[0] = (name, max(4, wide + spare))
-    return chosen
+        needed = (column.least if column.key == "status" else wide[column]) + _GAP * bool(chosen)
+        if needed <= left or not chosen:
+            chosen.append(column)
+            left -= needed
+    fitting = [(column, wide[column]) for column in COLUMNS if column in chosen]
+    last, _ = fitting[-1]
+    if last.key == "status":
+        fitting[-1] = (last, last.least + left)
+    elif left < 0:
+        fitting = [(fitting[0][0], max(1, width))]
+    return fitting
+
+
+def _width(column: Column, longest: int, width: int) -> int:
+    if column.key in _LINES:
+        return min(SPARK, max(8, (width - 70) // 6))
+    return min(column.most, max(column.least, longest, cell_len(column.title)))
 
 
 def fit(text: str, width: int, right: bool = False) -> str:
@@ -221,10 +224,12 @@ class Table(Lines, can_focus=True):
         back = Style()
         if cursor:
             back = Style(bgcolor=self.get_component_rich_style("tone--cursor").bgcolor)
-        segments = []
+        segments: list[Segment] = []
         for (column, wide), (text, tone) in zip(self._columns, cells, strict=True):
             if segments:
                 segments.append(Segment(" " * _GAP, self.tone(gap) + back))
+            if column.key in _LINES:
+                text = text[-wide:]
             segments.append(Segment(fit(text, wide, column.right), self.tone(tone) + back))
         strip = Strip(segments)
         return strip.adjust_cell_length(width, self.tone(gap) + back)
@@ -249,7 +254,7 @@ class Log(Lines, can_focus=True):
         self.lines.append(line)
         self.virtual_size = Size(self.size.width, len(self.lines))
         if follow:
-            self.scroll_end(animate=False, immediate=True)
+            self.call_after_refresh(self.scroll_end, animate=False)
         self.refresh()
 
     def on_resize(self) -> None:

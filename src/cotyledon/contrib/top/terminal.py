@@ -34,7 +34,8 @@ def bright(said: bytes) -> bool:
     if found is None:
         return False
     red, green, blue = (int(part, 16) / (16 ** len(part) - 1) for part in found.groups())
-    return 0.299 * red + 0.587 * green + 0.114 * blue > 0.5
+    light: float = 0.299 * red + 0.587 * green + 0.114 * blue
+    return light > 0.5
 
 
 def _ask() -> bytes | None:
