@@ -72,7 +72,12 @@ class Header(Static):
     def _second(self, status: dict[str, Any]) -> Text:
         services = status.get("services", ())
         ready = sum(service.get("ready", 0) for service in services)
-        wanted = sum(service.get("wanted", 0) for service in services)
+        # What has ended in success is not waited for.
+        wanted = sum(service.get("wanted", 0) for service in services) - sum(
+            worker.get("state") == "done"
+            for service in services
+            for worker in service.get("workers", ())
+        )
         line = Text(" ", no_wrap=True, overflow="ellipsis")
         full = round(_BAR * min(1.0, ready / wanted)) if wanted else 0
         good = ready >= wanted

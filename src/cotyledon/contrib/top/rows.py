@@ -10,15 +10,16 @@ from cotyledon.contrib.top import words
 from cotyledon.contrib.top.procfs import Usage
 from cotyledon.contrib.top.words import BAD, DIM, GOOD, PLAIN, WARN, clean
 
-SPARK = 30
-"""Values in the lines of bars, at most: as many seconds."""
-
 
 class Cell(NamedTuple):
     """A text and its tone."""
 
     text: str
     tone: str = PLAIN
+    values: tuple[float | None, ...] = ()
+    """Shown as a line of bars, as long as there is room."""
+    top: float = 0.0
+    """What a full bar stands for."""
 
 
 class Row(NamedTuple):
@@ -106,7 +107,7 @@ def _service_row(
         "state": state,
         "memory": Cell(words.size(memory)),
         "cpu": Cell(words.percent(cpu)),
-        "restarts": Cell(str(again or ""), PLAIN),
+        "restarts": Cell(f"{again or '':>3}".rstrip(), PLAIN),
         "generation": Cell(f"{generation}" if generation else "", PLAIN),
         "status": Cell(clean(service.get("status") or ""), PLAIN),
     }
@@ -162,8 +163,7 @@ def _worker_row(
         "uptime": Cell(uptime),
         **_usage_cells(usage, scale),
         "beat": _beat(service, worker, later),
-        "restarts": Cell(str(again or ""), PLAIN),
-        "last": reason,
+        "restarts": Cell(f"{again or '':>3}  {reason.text}".rstrip(), reason.tone),
         "generation": _generation(service, worker),
         "status": Cell(said),
     }
@@ -189,9 +189,9 @@ def _usage_cells(usage: Usage | None, scale: float) -> dict[str, Cell]:
     full = max([10.0, *(value for value in usage.cpu if value is not None)])
     return {
         "memory": Cell(words.size(memory)),
-        "memory_line": Cell(words.sparkline(usage.memory, SPARK, scale), "memory"),
+        "memory_line": Cell("", "memory", tuple(usage.memory), scale),
         "cpu": Cell(words.percent(cpu), WARN if cpu is not None and cpu >= 90 else PLAIN),
-        "cpu_line": Cell(words.sparkline(usage.cpu, SPARK, full), "cpu"),
+        "cpu_line": Cell("", "cpu", tuple(usage.cpu), full),
     }
 
 
@@ -244,7 +244,8 @@ def last_reason(worker: dict[str, Any], later: float) -> Cell:
     if not deaths:
         return Cell("")
     death = deaths[-1]
-    tone = PLAIN if death.get("reason") in words.ASKED_FOR else BAD
+    fine = death.get("reason") in words.ASKED_FOR or death.get("exit_code") == 0
+    tone = PLAIN if fine else BAD
     ago = death.get("ago")
     when = "" if ago is None else f" {words.duration(ago + later)}"
     return Cell(words.end(death) + when, tone)

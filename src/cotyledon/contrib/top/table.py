@@ -19,7 +19,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from cotyledon.contrib.top import words
-from cotyledon.contrib.top.rows import SPARK, Cell, Row
+from cotyledon.contrib.top.rows import Cell, Row
 
 
 class Column(NamedTuple):
@@ -34,19 +34,20 @@ class Column(NamedTuple):
     right: bool = False
 
 
+LONGEST = 30
+"""Bars in a line, at most."""
 COLUMNS = (
     Column("name", "SERVICE", 9, 28, 100),
     Column("state", "STATE", 9, 26, 99),
     Column("pid", "PID", 3, 8, 66, True),
     Column("uptime", "UP", 6, 7, 70, True),
     Column("memory", "MEMORY", 6, 6, 90, True),
-    Column("memory_line", "", 8, SPARK, 64),
+    Column("memory_line", "", 8, LONGEST, 64),
     Column("cpu", "CPU", 5, 6, 89, True),
-    Column("cpu_line", "", 8, SPARK, 63),
+    Column("cpu_line", "", 8, LONGEST, 63),
     Column("beat", "BEAT", 4, 7, 40, True),
     Column("generation", "GEN", 3, 4, 20, True),
-    Column("restarts", "RESTARTS", 8, 8, 50, True),
-    Column("last", "LAST END", 8, 22, 80),
+    Column("restarts", "RESTARTS", 8, 24, 80),
     Column("status", "STATUS", 16, 200, 65),
 )
 _GAP = 2
@@ -60,7 +61,7 @@ def layout(rows: Iterable[Row], width: int) -> list[tuple[Column, int]]:
     found: dict[str, int] = {column.key: 0 for column in COLUMNS}
     for row in rows:
         for key, cell in row.cells.items():
-            found[key] = max(found[key], cell_len(cell.text))
+            found[key] = max(found[key], cell_len(cell.text), len(cell.values))
     wide = {column: _width(column, found[column.key], width) for column in COLUMNS}
     # The most important ones first; a lesser one may be narrow enough where another is not.
     chosen: list[Column] = []
@@ -83,7 +84,7 @@ def layout(rows: Iterable[Row], width: int) -> list[tuple[Column, int]]:
 
 def _width(column: Column, longest: int, width: int) -> int:
     if column.key in _LINES:
-        return min(SPARK, max(8, (width - 70) // 6))
+        return min(LONGEST, max(8, (width - 70) // 6))
     return min(column.most, max(column.least, longest, cell_len(column.title)))
 
 
@@ -205,32 +206,31 @@ class Table(Lines, can_focus=True):
         """Draw one line: the titles, which do not scroll, or a row."""
         width = self.size.width
         if y == 0:
-            cells = [(column.title, "title") for column, _ in self._columns]
+            cells = [Cell(column.title, "title") for column, _ in self._columns]
             return self._line(cells, "title", width)
         index = y - 1 + round(self.scroll_y)
         if index >= len(self.rows):
             return Strip.blank(width, self.rich_style)
         row = self.rows[index]
         nothing = Cell("")
-        found = [row.cells.get(column.key, nothing) for column, _ in self._columns]
-        cells = [(cell.text, cell.tone) for cell in found]
-        if cells and cells[0][1] == "worker":
-            cells[0] = (f"  {cells[0][0]}", "worker")
+        cells = [row.cells.get(column.key, nothing) for column, _ in self._columns]
+        if row.worker is not None and cells:
+            cells[0] = Cell(f"  {cells[0].text}", "worker")
         return self._line(cells, "", width, cursor=index == self.cursor)
 
-    def _line(
-        self, cells: list[tuple[str, str]], gap: str, width: int, cursor: bool = False
-    ) -> Strip:
+    def _line(self, cells: list[Cell], gap: str, width: int, cursor: bool = False) -> Strip:
         back = Style()
         if cursor:
             back = Style(bgcolor=self.get_component_rich_style("tone--cursor").bgcolor)
         segments: list[Segment] = []
-        for (column, wide), (text, tone) in zip(self._columns, cells, strict=True):
+        for (column, wide), cell in zip(self._columns, cells, strict=True):
             if segments:
                 segments.append(Segment(" " * _GAP, self.tone(gap) + back))
-            if column.key in _LINES:
-                text = text[-wide:]
-            segments.append(Segment(fit(text, wide, column.right), self.tone(tone) + back))
+            text = cell.text
+            if cell.values:
+                text = words.sparkline(cell.values, wide, cell.top)
+            style = self.tone(cell.tone) + back
+            segments.append(Segment(fit(text, wide, column.right), style))
         strip = Strip(segments)
         return strip.adjust_cell_length(width, self.tone(gap) + back)
 

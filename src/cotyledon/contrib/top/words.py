@@ -61,15 +61,25 @@ def percent(value: float | None) -> str:
 
 
 def sparkline(values: Iterable[float | None], width: int, top: float) -> str:
-    """Return the last values as bars, the newest at the right; ``top`` is a full one."""
-    last = list(values)[-width:]
-    bars = []
-    for value in last:
-        if value is None:
-            bars.append(" ")
-        else:
-            bars.append(_BARS[min(7, max(0, int(8 * value / top)))] if top > 0 else _BARS[0])
-    return "".join(bars).rjust(width)
+    """Return values as bars, the newest at the right, each for as many of them as it takes.
+
+    Args:
+        values: what is shown: all of it.
+        width: how many bars, at most.
+        top: what a full one stands for.
+    """
+    last = list(values)
+    each = max(1, -(-len(last) // width))
+    groups = [last[max(0, end - each) : end] for end in range(len(last), 0, -each)]
+    return "".join(_bar(group, top) for group in reversed(groups)).rjust(width)
+
+
+def _bar(group: list[float | None], top: float) -> str:
+    known = [value for value in group if value is not None]
+    if not known:
+        return " "
+    share = sum(known) / len(known) / top if top > 0 else 0.0
+    return _BARS[min(7, max(0, round(7 * share)))]
 
 
 def end(death: dict[str, Any]) -> str:
