@@ -155,7 +155,7 @@ def slim(svg: str) -> str:
 async def draw(*, light: bool = False) -> str:
     """Return the picture of the docs."""
     app = StillTop("/run/cotyledon/shop.sock", light=light)
-    async with app.run_test(size=(120, 24)) as pilot:
+    async with app.run_test(size=(132, 23)) as pilot:
         await set_up(app, pilot)
         await pilot.press("down", "down", "down")
         await pilot.pause()

@@ -119,6 +119,8 @@ class Top(App[int]):
 
     def on_news(self, news: News) -> None:
         """Take in what the threads have heard."""
+        if not self.screen_stack:
+            return  # it is being quit
         match news.what:
             case Picture() as picture:
                 self._picture = picture
@@ -178,6 +180,8 @@ class Top(App[int]):
 
     def on_table_moved(self) -> None:
         """Tell of the row under the cursor what its columns have no room for."""
+        if not self.screen_stack:
+            return  # it is being quit
         row = self.table.row
         if row is not None:
             text = row.detail
