@@ -132,7 +132,8 @@ async def set_up(app: Top, pilot: Any, said: dict[str, Any] | None = None) -> No
         cpu.append(sum(usage.cpu[second] or 0 for usage in found.values()))
     app.header._memory.extend(memory)
     app.header._cpu.extend(cpu)
-    app.post_message(News(Picture(said or shop(), found, time.monotonic())))
+    # Told in the future: in the past of nothing, time would go on from it.
+    app.post_message(News(Picture(said or shop(), found, time.monotonic() + 3600)))
     await pilot.pause()
     await pilot.pause()
 

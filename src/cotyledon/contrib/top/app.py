@@ -136,8 +136,13 @@ class Top(App[int]):
     def _hear(self, event: dict[str, Any]) -> None:
         if event.get("kind") == "worker-status":
             self._apply_status(event)
-        else:
-            self.log_pane.add(event)
+            return
+        self.log_pane.add(event)
+        if event.get("kind") == "scaled":
+            # Whoever scales again at once starts from here.
+            for service in self._picture.status.get("services", ()):
+                if service.get("id") == event.get("service"):
+                    service["wanted"] = event.get("workers", 0)
 
     def _apply_status(self, event: dict[str, Any]) -> None:
         """Put a worker's own line where the next status will have it."""
@@ -263,7 +268,7 @@ class Top(App[int]):
         wanted = self._wanted(row)
 
         def take(text: str | None) -> None:
-            if text is not None and int(text) != wanted:
+            if text is not None:
                 self._command(
                     f"scale {row.name} from {wanted} to {text}",
                     lambda client: client.scale(row.service, int(text), wait=PATIENCE),

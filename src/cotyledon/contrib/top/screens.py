@@ -18,21 +18,22 @@ HELP = """\
 r         reload the service under the cursor; a for all of them
 R         restart the service or the worker under the cursor
 s         the stacks of the worker
-w         why: the last ends in the slot, or in all slots of the service
+w         why: the last ends in the slot, or in those of the service
 
 ↑ ↓ j k   move; PgUp PgDn Home End too
 space     hide or show the workers of a service
-/         show only what has this in its name, state or status; Esc ends it
+/         show only what has this in its name, state or status
+Esc       show everything again
 e         the events take half of the screen, or a few lines
 tab       go to the events and back, to scroll in them
 t         dark or light
 q         leave; the manager does not notice
 
 MEMORY    what the worker shares with no other process
-CPU       of one CPU; the bars are the last seconds, at least a tenth high
+CPU       of one CPU; a full bar is its most lately, 10% at least
 BEAT      how old the last heartbeat was when the manager was asked
 GEN       the reload that the worker has taken up
-RESTARTS  how many workers the slot has had before this one
+RESTARTS  how many the slot has had; then why and when the last ended
 """
 
 
