@@ -63,6 +63,7 @@ Table { height: 1fr; padding: 0 1; scrollbar-size-vertical: 1; overflow-x: hidde
 Log { height: 25%; min-height: 3; max-height: 14; padding: 0 1; scrollbar-size-vertical: 1; overflow-x: hidden; }
 Log.tall { height: 50%; max-height: 50%; }
 Log:focus { background: $surface; }
+Lines { scrollbar-gutter: stable; }
 Lines > .tone--title { color: $faint; text-style: bold; }
 Lines > .tone--good { color: $text-success; }
 Lines > .tone--warn { color: $text-warning; }

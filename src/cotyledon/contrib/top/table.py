@@ -106,6 +106,11 @@ class Lines(ScrollView):
     lost: reactive[bool] = reactive(False)
     """Whether what is shown is of the past: all of it is grey then."""
 
+    @property
+    def wide(self) -> int:
+        """Cells from the left to the scrollbar, which has its place also when it is not there."""
+        return self.scrollable_content_region.width
+
     def watch_lost(self) -> None:
         """Draw again."""
         self.refresh()
@@ -165,8 +170,8 @@ class Table(Lines, can_focus=True):
         return max(0, min(self.cursor, len(self.rows) - 1))
 
     def _measure(self) -> None:
-        self._columns = layout(self.rows, self.size.width)
-        self.virtual_size = Size(self.size.width, len(self.rows) + 1)
+        self._columns = layout(self.rows, self.wide)
+        self.virtual_size = Size(self.wide, len(self.rows) + 1)
         self._follow()
         self.refresh()
 
@@ -204,7 +209,7 @@ class Table(Lines, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         """Draw one line: the titles, which do not scroll, or a row."""
-        width = self.size.width
+        width = self.wide
         if y == 0:
             cells = [Cell(column.title, "title") for column, _ in self._columns]
             return self._line(cells, "title", width)
@@ -252,19 +257,19 @@ class Log(Lines, can_focus=True):
         """Add a line: when, who, what, and its tone."""
         follow = self.scroll_y >= self.max_scroll_y - 1
         self.lines.append(line)
-        self.virtual_size = Size(self.size.width, len(self.lines))
+        self.virtual_size = Size(self.wide, len(self.lines))
         if follow:
             self.call_after_refresh(self.scroll_end, animate=False)
         self.refresh()
 
     def on_resize(self) -> None:
         """Stay at the bottom."""
-        self.virtual_size = Size(self.size.width, len(self.lines))
+        self.virtual_size = Size(self.wide, len(self.lines))
         self.scroll_end(animate=False)
 
     def render_line(self, y: int) -> Strip:
         """Draw one line."""
-        width, index = self.size.width, y + round(self.scroll_y)
+        width, index = self.wide, y + round(self.scroll_y)
         if index >= len(self.lines):
             return Strip.blank(width, self.rich_style)
         when, who, what, tone = self.lines[index]
