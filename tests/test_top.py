@@ -269,6 +269,26 @@ def test_the_status_is_asked_for_once_a_second_at_most(tmp_path):
     assert len(events) > fake.asked.count("status")
 
 
+def test_leaving_waits_for_no_outcome(tmp_path):
+    path = tmp_path / "slow.sock"
+    fake = Fake(path, top_scene.shop(), [])
+
+    async def look() -> None:
+        app = Top(str(path))
+        async with app.run_test(size=(100, 24)) as pilot:
+            await until(pilot, seen(pilot, "Web"), "the service")
+            await pilot.press("r", "y")
+            await until(pilot, lambda: "reload" in fake.asked, "the request")
+            await pilot.press("q")
+
+    begun = time.monotonic()
+    try:
+        asyncio.run(look())
+        assert time.monotonic() - begun < 45
+    finally:
+        fake.close()
+
+
 # --- a real manager -----------------------------------------------------------------------
 
 

@@ -61,6 +61,8 @@ class Fake:
                 self._say(end, {"id": said["id"], "ok": {"next": 1}})
                 for event in self._events:
                     self._say(end, {"id": said["id"], "event": event})
+            case "reload":
+                pass  # it takes its time
             case _:
                 error = {"kind": "no-answer", "text": "[red]no[/red] \x1b[2J"}
                 self._say(end, {"id": said["id"], "error": error})

@@ -1,7 +1,6 @@
 """A manager with a control socket, for the screen that shows it."""
 
 import os
-import sys
 import threading
 
 import cotyledon
@@ -34,4 +33,4 @@ def shop(path: str, workers: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(globals()))
+    main(globals())

@@ -4,8 +4,10 @@ Responsible for putting the parts together. Never blocks: each request has a thr
 connection of its own.
 """
 
+import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 from rich.text import Text
@@ -132,6 +134,8 @@ class Top(App[int]):
                 self._found(greeting)
             case Lost(text):
                 self._lose(text)
+            case partial() as outcome:
+                outcome()
 
     def _hear(self, event: dict[str, Any]) -> None:
         if event.get("kind") == "worker-status":
@@ -254,9 +258,12 @@ class Top(App[int]):
                 found = client.request("stacks", service=row.service, worker=row.worker)
             text = "\n".join(words.clean(line) for line in str(found.get("stacks")).split("\n"))
             title = f"Stacks of {row.title}, pid {words.clean(found.get('pid'))}"
-            self.call_from_thread(self.push_screen, Reading(title, Text(text)))
+            self._tell(partial(self._read, title, text))
 
         self._work(ask)
+
+    def _read(self, title: str, text: str) -> None:
+        self.push_screen(Reading(title, Text(text)))
 
     # Keys that change
 
@@ -331,7 +338,7 @@ class Top(App[int]):
                 outcome = do(client)
             severity = "information" if outcome.ok else "error"
             self._feed.hurry()
-            self.call_from_thread(self._say, outcome.text, severity, what)
+            self._tell(partial(self._say, outcome.text, severity, what))
 
         self._say("asked for; the outcome follows", "information", what)
         self._work(run)
@@ -343,9 +350,10 @@ class Top(App[int]):
             try:
                 run()
             except control.ControlError as error:
-                self.call_from_thread(self._say, error.text, "error")
+                self._tell(partial(self._say, error.text, "error"))
 
-        self.run_worker(guarded, thread=True, exit_on_error=False)
+        # No worker of Textual: quitting would wait for the outcome.
+        threading.Thread(target=guarded, daemon=True).start()
 
     def _say(self, text: str, severity: Any = "information", title: str = "") -> None:
         timeout = 4 if severity == "information" else 10

@@ -60,7 +60,8 @@ Header { height: 2; background: $panel; }
 Table { height: 1fr; padding: 0 1; scrollbar-size-vertical: 1; overflow-x: hidden; }
 #detail { height: 1; padding: 0 1; background: $surface; color: $faint; text-wrap: nowrap;
     text-overflow: ellipsis; }
-Log { height: 25%; min-height: 3; max-height: 14; padding: 0 1; scrollbar-size-vertical: 1; overflow-x: hidden; }
+Log { height: 25%; min-height: 3; max-height: 14; padding: 0 1;
+    scrollbar-size-vertical: 1; overflow-x: hidden; }
 Log.tall { height: 50%; max-height: 50%; }
 Log:focus { background: $surface; }
 Lines { scrollbar-gutter: stable; }
