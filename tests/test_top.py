@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,8 +22,8 @@ from cotyledon.contrib.top.rows import Asked, rows
 from cotyledon.contrib.top.screens import Ask, Confirm, Reading
 from cotyledon.contrib.top.table import layout
 from tests import top_scene
-from tests.harness import SOURCES, TIMEOUT, Program, TookTooLong
-from tests.top_fake import Fake
+from tests.harness import SOURCES, Program
+from tests.top_scene import seen, until
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 
@@ -34,20 +35,6 @@ def _clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     monkeypatch.undo()
     time.tzset()
-
-
-async def until(pilot: Any, holds: Callable[[], Any], what: str) -> Any:
-    """Let the screen work until something holds."""
-    end = time.monotonic() + TIMEOUT
-    while not (found := holds()):
-        if time.monotonic() > end:
-            raise TookTooLong(f"{what}\n{top_scene.text_of(pilot.app)}")
-        await pilot.pause(0.02)
-    return found
-
-
-def seen(pilot: Any, text: str) -> Callable[[], bool]:
-    return lambda: text in top_scene.text_of(pilot.app)
 
 
 def compare(name: str, text: str) -> None:
@@ -97,7 +84,9 @@ def test_what_a_key_shows_is_as_it_was(name, keys):
 
 
 def test_the_picture_in_the_documentation_is_of_today():
-    assert asyncio.run(top_scene.draw()) == top_scene.PICTURE.read_text()
+    # Its words: how they are drawn is for the libraries to change.
+    then, now = top_scene.PICTURE.read_text(), asyncio.run(top_scene.draw())
+    assert re.findall(r">([^<>]*)</text>", now) == re.findall(r">([^<>]*)</text>", then)
 
 
 @pytest.mark.parametrize("width", range(1, 260))
@@ -199,94 +188,6 @@ def test_without_textual_a_hint_says_what_to_install():
 def test_the_package_imports_no_textual():
     code = "import sys, cotyledon.contrib.top; sys.exit('textual' in sys.modules)"
     assert run_top(code=code).returncode == 0
-
-
-# --- odd managers -------------------------------------------------------------------------
-
-
-def test_what_a_manager_says_is_never_markup(tmp_path):
-    path = tmp_path / "odd.sock"
-    told = top_scene.status(
-        top_scene.service(
-            "[red]x[/red]", [top_scene.worker(0, status="[b]\x1b[31m", state="[i]odd")]
-        )
-    )
-    event = {"seq": 1, "at": 0, "kind": "of-[b]tomorrow", "name": "[u]\x07", "worker": 0}
-    fake = Fake(path, told, [event, {"kind": "lost", "count": 7, "seq": 2}])
-
-    async def look() -> None:
-        app = Top(str(path))
-        async with app.run_test(size=(140, 24), notifications=True) as pilot:
-            await until(pilot, seen(pilot, "[red]x[/red]"), "the name")
-            await until(pilot, seen(pilot, "[b]\ufffd[31m"), "the status line")
-            await until(pilot, seen(pilot, "of [b]tomorrow"), "the event")
-            await until(pilot, seen(pilot, "7 events were lost"), "what was lost")
-            await pilot.press("down", "s")
-            await until(pilot, seen(pilot, "[red]no[/red] \ufffd[2J"), "the error")
-            await pilot.press("w")
-            await until(pilot, seen(pilot, "Why [red]x[/red]/0"), "the story")
-
-    try:
-        asyncio.run(look())
-    finally:
-        fake.close()
-
-
-@pytest.mark.parametrize("said", [b"nonsense\n", b'{"id": 1, "ok": {', b"[]\n", b""])
-def test_a_broken_answer_is_a_manager_that_is_lost(tmp_path, said):
-    path = tmp_path / "broken.sock"
-    fake = Fake(path, said, [])
-
-    async def look() -> None:
-        app = Top(str(path))
-        async with app.run_test(size=(100, 24)) as pilot:
-            await until(pilot, lambda: app.table.lost, "it is lost")
-            assert "gone: " in top_scene.text_of(app)
-
-    try:
-        asyncio.run(look())
-    finally:
-        fake.close()
-
-
-def test_the_status_is_asked_for_once_a_second_at_most(tmp_path):
-    path = tmp_path / "busy.sock"
-    events = [{"kind": "worker-ready", "seq": n, "at": 0, "took": 1} for n in range(1, 500)]
-    fake = Fake(path, top_scene.shop(), events)
-
-    async def look() -> float:
-        begun = time.monotonic()
-        app = Top(str(path))
-        async with app.run_test(size=(100, 24)) as pilot:
-            await until(pilot, lambda: fake.asked.count("status") >= 3, "three requests")
-            return time.monotonic() - begun
-
-    try:
-        took = asyncio.run(look())
-    finally:
-        fake.close()
-    assert took >= 2
-    assert len(events) > fake.asked.count("status")
-
-
-def test_leaving_waits_for_no_outcome(tmp_path):
-    path = tmp_path / "slow.sock"
-    fake = Fake(path, top_scene.shop(), [])
-
-    async def look() -> None:
-        app = Top(str(path))
-        async with app.run_test(size=(100, 24)) as pilot:
-            await until(pilot, seen(pilot, "Web"), "the service")
-            await pilot.press("r", "y")
-            await until(pilot, lambda: "reload" in fake.asked, "the request")
-            await pilot.press("q")
-
-    begun = time.monotonic()
-    try:
-        asyncio.run(look())
-        assert time.monotonic() - begun < 45
-    finally:
-        fake.close()
 
 
 # --- a real manager -----------------------------------------------------------------------

@@ -7,7 +7,7 @@ import asyncio
 import math
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from cotyledon import control
 from cotyledon.contrib.top.app import News, Top
 from cotyledon.contrib.top.feed import Attached, Feed, Heard, Picture
 from cotyledon.contrib.top.procfs import Usage
+from tests.harness import TIMEOUT, TookTooLong
 
 PICTURE = Path(__file__).resolve().parent.parent / "docs" / "images" / "top.svg"
 MEBI = 1 << 20
@@ -136,6 +137,20 @@ async def set_up(app: Top, pilot: Any, said: dict[str, Any] | None = None) -> No
     app.post_message(News(Picture(said or shop(), found, time.monotonic() + 3600)))
     await pilot.pause()
     await pilot.pause()
+
+
+async def until(pilot: Any, holds: Callable[[], Any], what: str) -> Any:
+    """Let the screen work until something holds."""
+    end = time.monotonic() + TIMEOUT
+    while not (found := holds()):
+        if time.monotonic() > end:
+            raise TookTooLong(f"{what}\n{text_of(pilot.app)}")
+        await pilot.pause(0.02)
+    return found
+
+
+def seen(pilot: Any, text: str) -> Callable[[], bool]:
+    return lambda: text in text_of(pilot.app)
 
 
 def text_of(app: Top) -> str:

@@ -12,7 +12,8 @@ import termios
 import time
 import tty
 
-_PATIENCE = 0.3
+_PATIENCE = 1.0
+"""Seconds, for slow lines: an answer that comes later would be taken for keys."""
 # The colour of the background; then "who are you?", which every terminal answers.
 _QUESTION = b"\x1b]11;?\x1b\\\x1b[c"
 _ANSWER = re.compile(rb"\]11;rgba?:([0-9a-fA-F]+)/([0-9a-fA-F]+)/([0-9a-fA-F]+)")
