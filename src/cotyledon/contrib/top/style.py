@@ -83,6 +83,7 @@ Confirm, Ask, Reading { align: center middle; background: $background 60%; }
 .box > Static { width: auto; max-width: 100%; }
 .box > Input { width: 40; border: none; height: 1; margin: 1 0 0 0; padding: 0 1;
     background: $panel; }
+Toast { background: $panel; }
 .keys { margin: 1 0 0 0; color: $primary; }
 .page { width: 96%; max-width: 120; height: auto; max-height: 96%; padding: 0 2;
     border: round $primary; background: $surface; }
