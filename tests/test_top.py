@@ -296,7 +296,8 @@ def test_a_manager_that_goes_is_greyed_out_until_it_comes_back(start, tmp_path):
         await until(pilot, seen(pilot, "no manager at the moment"), "nothing is confirmed")
         other = start_shop(start, tmp_path, 3)
         await until(pilot, lambda: not app.table.lost, "it is back")
-        await until(pilot, seen(pilot, f"another manager is there now: pid {other.pid}"), "said")
+        text = f"another manager is there now: pid {other.pid}"
+        await until(pilot, lambda: text in [line[2] for line in app.log_pane.lines], "said")
         await until(pilot, seen(pilot, "3/3 ready"), "its workers")
 
     in_screen(tmp_path, look)

@@ -66,8 +66,6 @@ class Feed:
         self._closed = threading.Event()
         self._seen = 0
         self._pid: int | None = None
-        self._events: Any = None
-        self._lock = threading.Lock()
         self._threads = [
             threading.Thread(target=self._watch, name="watch", daemon=True),
             threading.Thread(target=self._follow, name="follow", daemon=True),
@@ -99,17 +97,11 @@ class Feed:
         while not self._closed.is_set():
             try:
                 with control.Client(self._path) as client:
-                    self._attached(client.greeting)
+                    self._tell(Attached(client.greeting))
                     self._poll(client)
             except control.ControlError as error:
                 self._tell(Lost(error.text))
             self._closed.wait(RETRY)
-
-    def _attached(self, greeting: control.Greeting) -> None:
-        with self._lock:
-            if self._pid != greeting.pid:
-                self._pid, self._seen = greeting.pid, 0
-        self._tell(Attached(greeting))
 
     def _poll(self, client: control.Client) -> None:
         meter = Meter(client.greeting.pid)
@@ -143,6 +135,8 @@ class Feed:
         while not self._closed.is_set():
             try:
                 with control.Client(self._path, timeout=1.0) as client:
+                    if client.greeting.pid != self._pid:
+                        self._pid, self._seen = client.greeting.pid, 0
                     for event in self._stream(client):
                         self._hear(event)
             except control.ControlError:
@@ -169,11 +163,10 @@ class Feed:
 
     def _hear(self, event: dict[str, Any]) -> None:
         number = event.get("seq")
-        with self._lock:
-            if isinstance(number, int):
-                if number <= self._seen:
-                    return  # told before the connection broke
-                self._seen = number
+        if isinstance(number, int):
+            if number <= self._seen:
+                return  # told before the connection broke
+            self._seen = number
         self._tell(Heard(event))
         # A status line is in the event itself; and it may change many times a second.
         if event.get("kind") != "worker-status":
