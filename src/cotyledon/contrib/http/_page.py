@@ -13,10 +13,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from cotyledon.contrib.http import _words as words
 from cotyledon.contrib.http._live import Live, frame
 from cotyledon.contrib.http._proc import Used
-from cotyledon.contrib.http._watch import SAMPLES, Picture, Sample, Watch, names_of
+from cotyledon.contrib.http._watch import Picture, Sample, Watch, names_of
 
 WIDTH, HEIGHT = 96.0, 24.0
 """Of a curve, in its own units."""
+FEWEST_SAMPLES = 20
+"""That a curve has room for; what is young is shorter."""
 SHOWN_DEATHS = 5
 SHOWN_EVENTS = 100
 REFRESH = 5
@@ -191,7 +193,7 @@ def line(values: Sequence[float | None], lowest: float | None, least: float) -> 
         return ""
     bottom = min(known) - least / 2 if lowest is None else lowest
     top = max(max(known), bottom + least)
-    step = WIDTH / (SAMPLES - 1)
+    step = WIDTH / (max(len(values), FEWEST_SAMPLES) - 1)
     left = WIDTH - step * (len(values) - 1)
     return " ".join(
         f"{left + step * index:.1f},{1 + (HEIGHT - 2) * (1 - (value - bottom) / (top - bottom)):.1f}"
@@ -206,7 +208,7 @@ def _death(death: dict[str, Any]) -> dict[str, Any]:
         "why": words.why_dead(death),
         "pid": death.get("pid"),
         "uptime": words.span(death.get("uptime")),
-        "ago": words.span(death.get("ago")),
+        "ago": words.ago(death.get("ago")),
         "stacks": death.get("stacks") is not None,
     }
 

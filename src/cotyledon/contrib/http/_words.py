@@ -18,7 +18,7 @@ def span(seconds: float | None) -> str:
         return "–"
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
-    if seconds < 10:
+    if seconds < 10 and isinstance(seconds, float):
         return f"{seconds:.1f} s"
     left, parts = round(seconds), []
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
@@ -28,6 +28,11 @@ def span(seconds: float | None) -> str:
         elif parts:
             break
     return " ".join(parts[:2])
+
+
+def ago(seconds: float | None) -> str:
+    """Return how long ago something was."""
+    return "just now" if seconds is None or seconds < 1 else f"{span(int(seconds))} ago"
 
 
 def size(count: float | None) -> str:
