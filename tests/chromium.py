@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import pytest
 
-from tests.harness import until
+from tests.harness import descendants, until, wait_gone
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 needs_chromium = pytest.mark.skipif(
@@ -91,11 +91,15 @@ class Chromium:
             self._end()
 
     def _end(self) -> None:
-        try:
-            os.killpg(self._driver.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        left = [self._driver.pid, *descendants(self._driver.pid)]
+        for pid in left:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
         self._driver.wait()
+        for pid in left:
+            wait_gone(pid)
         shutil.rmtree(self._directory, ignore_errors=True)
 
     # Commands

@@ -19,8 +19,9 @@ const rows = [...document.querySelectorAll(".service[data-name=Web] .worker")];
 """
 
 
-@pytest.fixture(scope="module")
-def chromium():
+@pytest.fixture
+def chromium(start):
+    """A browser that is gone when it is looked at what the program has left behind."""
     with Chromium() as browser:
         yield browser
 
