@@ -152,9 +152,7 @@ class Chromium:
 
     def press(self, *keys: str) -> None:
         """Press keys one after the other."""
-        actions = [
-            {"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")
-        ]
+        actions = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
         self.do("actions", actions=[{"type": "key", "id": "keyboard", "actions": actions}])
 
     def wait(self, script: str, *args: Any, what: str = "") -> Any:

@@ -93,9 +93,7 @@ class Stream:
     """Follows the events of a server; a context manager."""
 
     def __init__(self, browser: Browser, path: str = "/api/events", **headers: str) -> None:
-        self._connection = http.client.HTTPConnection(
-            browser.host, browser.port, timeout=TIMEOUT
-        )
+        self._connection = http.client.HTTPConnection(browser.host, browser.port, timeout=TIMEOUT)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         self._connection.request("GET", path, headers=named)
         self._answer = self._connection.getresponse()

@@ -83,9 +83,7 @@ def test_metrics_tell_the_services_apart_and_escape_their_names(site):
     _, browser = site("plain")
     wanted = until(lambda: samples(browser, "cotyledon_workers_wanted"), "there are metrics")
     assert wanted == {("HttpService",): 1, ("Web",): 2, ("Web 2",): 1, (HOSTILE,): 1}
-    until(
-        lambda: samples(browser, "cotyledon_workers_ready") == wanted, "everything is ready"
-    )
+    until(lambda: samples(browser, "cotyledon_workers_ready") == wanted, "everything is ready")
     memory = samples(browser, "cotyledon_worker_private_memory_bytes")
     assert len(memory) == 5
     assert all(value > 100_000 for value in memory.values())
@@ -93,7 +91,7 @@ def test_metrics_tell_the_services_apart_and_escape_their_names(site):
 
 
 def test_deaths_are_counted_by_reason(site):
-    program, browser = site("plain")
+    _, browser = site("plain")
     os.kill(browser.pid("Web"), signal.SIGKILL)
     until(
         lambda: samples(browser, "cotyledon_worker_deaths_total") == {("Web", "signal"): 1},

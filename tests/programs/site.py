@@ -52,7 +52,7 @@ class Busy(Web):
     name = "Indexer"
 
     def run(self) -> None:
-        kept = []
+        kept: list[bytes] = []
         while True:
             until = time.monotonic() + 0.02 + 0.02 * self.worker_id
             while time.monotonic() < until:

@@ -120,7 +120,7 @@ class App:
 
 
 def _as_json(event: dict[str, Any]) -> str:
-    return frame(JSONResponse(event).body.decode(), number=event["seq"])  # type: ignore[union-attr]
+    return frame(JSONResponse(event).body.decode(), number=event.get("seq"))  # type: ignore[union-attr]
 
 
 def _cut_off(picture: Picture) -> Response:

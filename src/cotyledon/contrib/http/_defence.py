@@ -1,8 +1,8 @@
 """What every request has to pass, and what every answer carries.
 
-Responsible for the methods, for the names that this server goes by (a page elsewhere could have its
-own name point at this address, and read what is here: DNS rebinding), and for the headers that keep
-browsers strict. Never looks at what is asked for.
+Responsible for the methods, for the names that this server goes by (a page elsewhere could have
+its own name point at this address, and read what is here: DNS rebinding), and for the headers that
+keep browsers strict. Never looks at what is asked for.
 """
 
 import ipaddress

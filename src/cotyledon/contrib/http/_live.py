@@ -77,10 +77,10 @@ class Follower:
             if self._hello is not None:
                 hello, self._hello = self._hello, None
                 yield frame(hello, event="hello")
-            if self._lost:
-                lost, self._lost = self._lost, 0
-                yield frame(json.dumps({"count": lost}), event="lost")
             while self._events and not self._ended:
+                if self._lost:
+                    lost, self._lost = self._lost, 0
+                    yield self._shown({"kind": "lost", "count": lost})
                 yield self._shown(self._events.popleft())
             if self._latest is not None:
                 latest, self._latest = self._latest, None

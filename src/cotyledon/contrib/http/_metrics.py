@@ -4,7 +4,7 @@ Responsible for their names, units and help, and for making them of one picture.
 for anything: a scrape is one status of the manager at most.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry
@@ -16,7 +16,6 @@ from prometheus_client.core import (
 )
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from cotyledon.contrib.http._watch import Picture, names_of
 
@@ -26,7 +25,7 @@ ROLLOUT = ("idle", "running", "failed")
 class Kind(NamedTuple):
     """One metric."""
 
-    family: type[Metric]
+    family: Callable[..., Metric]
     help: str
     labels: tuple[str, ...] = ()
 
@@ -131,9 +130,7 @@ class PictureCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics."""
         self._families = {
-            name: kind.family(name, kind.help, labels=kind.labels) if kind.labels else
-            kind.family(name, kind.help, labels=())
-            for name, kind in KINDS.items()
+            name: kind.family(name, kind.help, labels=kind.labels) for name, kind in KINDS.items()
         }
         status = self._picture.status if self._picture.trouble is None else None
         self._put("cotyledon_up", status is not None)
@@ -188,7 +185,7 @@ class PictureCollector(Collector):
         if found is None:
             return
         buckets = [
-            ("+Inf" if bound is None else floatToGoString(bound), float(count))
+            ("+Inf" if bound is None else str(float(bound)), float(count))
             for bound, count in found["buckets"]
         ]
         family = self._families[f"cotyledon_worker_{what}_duration_seconds"]

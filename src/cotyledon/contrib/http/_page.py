@@ -75,16 +75,14 @@ class Page:
     def log(self, event: dict[str, Any]) -> str:
         """Return the frame with an entry of the event log."""
         html = self._entry.render(entry=entry(event))
-        return frame(html, event="log", number=event["seq"])
+        return frame(html, event="log", number=event.get("seq"))
 
     # What is shown
 
     def _shown(self, picture: Picture) -> dict[str, Any]:
         status = picture.status or {"manager": {}, "services": []}
         names = names_of(status)
-        services = [
-            self._service(one, names, picture.used) for one in status["services"]
-        ]
+        services = [self._service(one, names, picture.used) for one in status["services"]]
         manager = status["manager"]
         master = picture.used.get(manager.get("pid") or 0)
         used = list(picture.used.values())
@@ -103,7 +101,7 @@ class Page:
             "unexpected": sum(one["unexpected"] for one in services),
             "private": words.size(sum(one.memory.private for one in used if one.memory)),
             "cpu": words.percent(sum(one.cpu_share or 0 for one in used)),
-            "master_private": words.size(master.memory.private if _has_memory(master) else None),
+            "master_private": words.size(_private(master)),
             "master_cpu": words.percent(master.cpu_share if master is not None else None),
             "services": services,
         }
@@ -172,7 +170,7 @@ def entry(event: dict[str, Any]) -> dict[str, Any]:
     look, text = words.sentence(event)
     at = event.get("at")
     return {
-        "seq": event.get("seq"),
+        "seq": event.get("seq", ""),
         "clock": words.clock(at if isinstance(at, int | float) else None),
         "who": words.who(event),
         "look": look,
@@ -192,11 +190,12 @@ def line(values: Sequence[float | None], lowest: float | None, least: float) -> 
     if len(known) < 2:
         return ""
     bottom = min(known) - least / 2 if lowest is None else lowest
-    top = max(max(known), bottom + least)
+    top = max(*known, bottom + least)
     step = WIDTH / (max(len(values), FEWEST_SAMPLES) - 1)
     left = WIDTH - step * (len(values) - 1)
+    scale = (HEIGHT - 2) / (top - bottom)
     return " ".join(
-        f"{left + step * index:.1f},{1 + (HEIGHT - 2) * (1 - (value - bottom) / (top - bottom)):.1f}"
+        f"{left + step * index:.1f},{1 + scale * (top - value):.1f}"
         for index, value in enumerate(values)
         if value is not None
     )
@@ -213,5 +212,5 @@ def _death(death: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _has_memory(used: Used | None) -> bool:
-    return used is not None and used.memory is not None
+def _private(used: Used | None) -> int | None:
+    return None if used is None or used.memory is None else used.memory.private

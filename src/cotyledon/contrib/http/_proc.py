@@ -54,9 +54,9 @@ class Meter:
             if seconds is not None:
                 share = self._share(pid, seconds)
                 found[pid] = Used(self._memory_of(pid), seconds, share)
-        for those in (self._memory, self._cpu):
-            for pid in [pid for pid in those if pid not in found]:
-                del those[pid]  # type: ignore[attr-defined]
+        for pid in [pid for pid in self._cpu if pid not in found]:
+            del self._cpu[pid]
+            self._memory.pop(pid, None)
         return found
 
     def _share(self, pid: int, seconds: float) -> float | None:

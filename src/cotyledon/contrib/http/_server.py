@@ -73,13 +73,9 @@ class Site:
     async def serve(self) -> None:
         """Serve until :meth:`stop`."""
         watching = asyncio.create_task(self._watch.run(), name="watch")
-        serving = asyncio.create_task(
-            self._server.serve(sockets=[self._listener]), name="serve"
-        )
+        serving = asyncio.create_task(self._server.serve(sockets=[self._listener]), name="serve")
         try:
-            done, _ = await asyncio.wait(
-                {watching, serving}, return_when=asyncio.FIRST_COMPLETED
-            )
+            done, _ = await asyncio.wait({watching, serving}, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 await task
         finally:

@@ -80,8 +80,8 @@ class Connection:
         if not isinstance(said, dict):
             raise ControlError("protocol", "the manager has sent what is no JSON object")
         if isinstance(said.get("error"), dict):
-            error = said["error"]
-            raise ControlError(str(error.get("kind")), str(error.get("text")))
+            refusal = said["error"]
+            raise ControlError(str(refusal.get("kind")), str(refusal.get("text")))
         # A lone half of a surrogate pair is a string in JSON, and none in UTF-8.
         clean: dict[str, Any] = _clean(said) if b"\\ud" in raw.lower() else said
         return clean

@@ -179,8 +179,10 @@ def with_usage(picture: Picture) -> dict[str, Any]:
 
 
 def names_of(status: dict[str, Any]) -> dict[str, str]:
-    """Return a name for each service by its id; of several with one name all but the first get a
-    number, so that no two are the same."""
+    """Return a name for each service by its id.
+
+    Of several with one name all but the first get a number, so that no two are the same.
+    """
     found: dict[str, str] = {}
     for service in status["services"]:
         name, number = str(service["name"]), 1

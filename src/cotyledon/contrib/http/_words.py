@@ -9,13 +9,14 @@ import time
 from typing import Any
 
 GOOD, BAD, WARN, PLAIN = "good", "bad", "warn", "plain"
+NOTHING = "\N{EN DASH}"
 _ASKED = {"reload", "restart", "recycled", "scaled down", "stopped"}
 
 
 def span(seconds: float | None) -> str:
     """Return a duration, in its two largest units."""
     if seconds is None:
-        return "–"
+        return NOTHING
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 10 and isinstance(seconds, float):
@@ -38,7 +39,7 @@ def ago(seconds: float | None) -> str:
 def size(count: float | None) -> str:
     """Return a number of bytes."""
     if count is None:
-        return "–"
+        return NOTHING
     value = count / 1024
     for unit in ("KiB", "MiB", "GiB"):
         if value < 1000:
@@ -50,7 +51,7 @@ def size(count: float | None) -> str:
 def percent(share: float | None) -> str:
     """Return a share of a CPU."""
     if share is None:
-        return "–"
+        return NOTHING
     value = share * 100
     return f"{value:.1f} %" if value < 9.95 else f"{value:.0f} %"
 

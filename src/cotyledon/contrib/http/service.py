@@ -11,12 +11,9 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from cotyledon import AsyncService
-
-if TYPE_CHECKING:
-    from cotyledon.contrib.http._server import Site
 
 LOG = logging.getLogger("cotyledon.http")
 BACKLOG = 128
@@ -60,7 +57,7 @@ class HttpService(AsyncService):
             allowed_hosts = () if _is_loopback(host) else (socket.gethostname(),)
         from cotyledon.contrib.http._server import Site
 
-        self._site: Site = Site(control, self._socket, allowed_hosts, max_browsers)
+        self._site = Site(control, self._socket, allowed_hosts, max_browsers)
         address, number = self._socket.getsockname()[:2]
         shown = f"[{address}]" if ":" in address else address
         self.url = f"http://{shown}:{number}/"
@@ -116,7 +113,9 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
-        text = f"cannot listen on {host} port {port}: {error.strerror}; give another host= or port="
+        text = (
+            f"cannot listen on {host} port {port}: {error.strerror}; give another host= or port="
+        )
         if error.errno in _WRONG:
             _refuse(text)
         LOG.error("HttpService: %s", text)  # the next start may find it free
