@@ -74,11 +74,17 @@ class Browser:
             connection.close()
 
     def pid(self, service: str, worker: int = 0) -> int:
-        """Return the pid of a worker."""
-        for one in self.ask("/api/status").json["services"]:
-            if one["name"] == service:
-                return one["workers"][worker]["pid"]
-        raise AssertionError(f"no service {service}")
+        """Return the pid of a worker, when it is ready."""
+
+        def look() -> Any:
+            answer = self.ask("/api/status")
+            for one in answer.json["services"] if answer.status == 200 else ():
+                found = one["workers"][worker]
+                if one["name"] == service and found["state"] == "ready":
+                    return found["pid"]
+            return None
+
+        return int(until(look, f"{service} {worker} is ready"))
 
 
 class Sent(NamedTuple):

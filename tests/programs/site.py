@@ -46,6 +46,18 @@ class Late(cotyledon.Service):
         hang()
 
 
+class Watched(Web):
+    """Has a heartbeat."""
+
+    name = "Watched"
+
+    policy = cotyledon.Policy(watchdog=30)
+
+    def __init__(self, worker_id: int) -> None:
+        super().__init__(worker_id)
+        self.heartbeat()
+
+
 class Busy(Web):
     """Uses CPU and memory, so that there is something to see."""
 
@@ -88,6 +100,13 @@ def plain(most: str = "64") -> None:
     run(manager)
 
 
+def everything() -> None:
+    """Whatever there is a metric for."""
+    manager = _manager()
+    manager.add(Watched, workers=2)
+    run(manager)
+
+
 def late() -> None:
     """A service that is not ready yet."""
     manager = _manager()
@@ -113,10 +132,11 @@ def wrong(name: str, value: str) -> None:
 
 def show() -> None:
     """What the pictures in the documentation show."""
-    manager = _manager()
-    manager.add(Web, workers=3)
+    manager = cotyledon.ServiceManager(name="shop", control=SOCKET)
+    web = manager.add(Web, workers=3)
     manager.add(Busy, workers=4)
     manager.add(Flaky)
+    manager.add(HttpService, kwargs={"control": SOCKET, "port": 0}, after=[web])
     run(manager)
 
 
