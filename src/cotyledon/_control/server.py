@@ -305,6 +305,7 @@ class Server:
         else:
             client.send(wire.answer(number, found))
         self._fresh[client.fd] = client
+        self._reactor.alarm = 0  # this may be the beginning of its wait()
 
     def _follow(self, client: Client, number: int | str | None, last: int) -> None:
         if client.following:
