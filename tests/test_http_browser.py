@@ -2,11 +2,13 @@
 
 import os
 import signal
+import socket
 
 import pytest
 
 pytest.importorskip("starlette", reason="needs the extra http")
 
+from cotyledon import control
 from tests.chromium import Chromium, needs_chromium
 from tests.harness import until
 from tests.http_support import HOSTILE, Browser, address_of
@@ -29,10 +31,17 @@ def chromium(start):
 @pytest.fixture
 def site(start):
     """Start a program with the endpoint; return it, a client and the page's address."""
-    program = start("site.py", "plain")
+    program = start("site.py", "plain", "64", str(free_port()))
     client = Browser(*address_of(program))
     until(lambda: client.ask("/readyz").status == 200, "everything is ready")
     return program, client, f"http://{client.host}:{client.port}/"
+
+
+def free_port():
+    """Return a port that nobody listens on, for workers one after the other."""
+    with socket.socket() as end:
+        end.bind(("127.0.0.1", 0))
+        return end.getsockname()[1]
 
 
 def open_live(chromium, url, size=DESKTOP, **more):
@@ -122,6 +131,30 @@ def test_names_run_nothing(chromium, site):
     assert HOSTILE in names
     assert chromium.run("return document.querySelectorAll('main img, main script').length") == 0
     assert chromium.complaints() == []
+
+
+def test_the_page_outlives_its_server(chromium, site):
+    """Nothing is shown twice, and nothing is missed, when the worker is replaced."""
+    program, client, url = site
+    open_live(chromium, url)
+    chromium.run("window.mine = true")
+    before = client.pid("HttpService")
+    with control.Client(str(program.directory / "control.sock")) as manager:
+        # On the same port, so that the page finds the next one.
+        os.kill(client.pid("Web"), signal.SIGKILL)
+        os.kill(before, signal.SIGKILL)
+        until(
+            lambda: manager.status()["services"][0]["workers"][0]["pid"] not in (None, before), ""
+        )
+    other = Browser(*address_of(program))
+    assert other.port == client.port
+    chromium.wait("return document.querySelectorAll('#log .bad').length === 2")
+    numbers = chromium.run(
+        "return [...document.getElementById('log').children].map((e) => e.dataset.key)"
+    )
+    assert len(set(numbers)) == len(numbers)
+    assert numbers == sorted(numbers, key=int, reverse=True)
+    assert chromium.run("return window.mine")  # it was not loaded again
 
 
 def test_the_end_of_the_server_is_seen(chromium, site):

@@ -63,7 +63,9 @@ def test_every_metric_and_all_of_the_dashboard_is_there(start):
         return 'respawn_duration_seconds_count{service="Watched"} 1.0' in text and text
 
     families = list(text_string_to_metric_families(until(respawned, "there was a respawn")))
-    samples = {sample.name: set() for family in families for sample in family.samples}
+    samples: dict[str, set[str]] = {
+        sample.name: set() for family in families for sample in family.samples
+    }
     for family in families:
         assert family.documentation.endswith(".")
         for sample in family.samples:

@@ -261,6 +261,13 @@ def test_the_master_loads_none_of_it(site):
         assert package not in names
 
 
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_other_start_methods(site, method):
+    program, browser = site("method", method)
+    assert browser.ask("/readyz").status == 200
+    assert program.stop() == 0
+
+
 def test_it_is_reloaded_like_any_other(site):
     program, browser = site("plain")
     before = browser.pid("HttpService")

@@ -1,5 +1,6 @@
 """A manager with the HTTP endpoint: one function for each program around it."""
 
+import multiprocessing
 import os
 import sys
 import time
@@ -86,13 +87,13 @@ class Flaky(Web):
 
 def _manager(**more: object) -> cotyledon.ServiceManager:
     manager = cotyledon.ServiceManager(control=SOCKET)
-    manager.add(HttpService, kwargs={"control": SOCKET, "port": 0, **more})
+    manager.add(HttpService, kwargs={"control": SOCKET, "port": 0} | more)
     return manager
 
 
-def plain(most: str = "64") -> None:
+def plain(most: str = "64", port: str = "0") -> None:
     """Two services of one name, and one with a hostile one."""
-    manager = _manager(max_browsers=int(most))
+    manager = _manager(max_browsers=int(most), port=int(port))
     manager.add(Web, workers=2)
     manager.add(Web)
     manager.add(Hostile)
@@ -104,6 +105,15 @@ def everything() -> None:
     """Whatever there is a metric for."""
     manager = _manager()
     manager.add(Watched, workers=2)
+    run(manager)
+
+
+def method(name: str) -> None:
+    """The endpoint with another start method."""
+    manager = cotyledon.ServiceManager(
+        mp_context=multiprocessing.get_context(name), control=SOCKET
+    )
+    manager.add(HttpService, kwargs={"control": SOCKET, "port": 0})
     run(manager)
 
 

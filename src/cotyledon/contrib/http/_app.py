@@ -102,8 +102,8 @@ class App:
             return Response(headers=headers)
         last = request.headers.get("last-event-id", request.query_params.get("after", ""))
         after = int(last) if last.isascii() and last.isdigit() and len(last) < 20 else None
-        follower = Follower(shown, page=page)
-        if not self._live.join(follower, after):
+        follower = Follower(shown, after, page=page)
+        if not self._live.join(follower):
             text = "As many as may be follow the events already: come back later.\n"
             return PlainTextResponse(text, UNAVAILABLE, {"retry-after": "10"})
         if page:

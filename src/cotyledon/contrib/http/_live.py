@@ -32,11 +32,15 @@ class Follower:
 
     Args:
         shown: makes the frame of an event.
+        after: the number of the last event that it has seen; ``None``: it wants new ones only.
         page: whether it wants the page too, and not the events alone.
     """
 
-    def __init__(self, shown: Callable[[dict[str, Any]], str], *, page: bool) -> None:
+    def __init__(
+        self, shown: Callable[[dict[str, Any]], str], after: int | None, *, page: bool
+    ) -> None:
         self.page = page
+        self.after = after
         self._shown = shown
         self._events: deque[dict[str, Any]] = deque()
         self._latest: str | None = None
@@ -52,7 +56,9 @@ class Follower:
         self._wake.set()
 
     def tell(self, event: dict[str, Any]) -> None:
-        """Have it told of an event; the oldest that waits makes room."""
+        """Have it told of an event that it has not seen; the oldest that waits makes room."""
+        if self.after is None or event["seq"] <= self.after:
+            return
         if len(self._events) >= KEPT:
             self._events.popleft()
             self._lost += 1
@@ -103,8 +109,13 @@ class Live:
         self._most = most
         self._followers: set[Follower] = set()
         self.events: deque[dict[str, Any]] = deque(maxlen=KEPT)
-        self.manager: int | None = None
+        self._manager: int | None = None
         self._closed = False
+
+    @property
+    def manager(self) -> int | None:
+        """The pid of the manager; ``None``: it was not reached yet."""
+        return self._manager
 
     @property
     def count(self) -> int:
@@ -116,31 +127,31 @@ class Live:
         """Whether anybody has the page open."""
         return any(one.page for one in self._followers)
 
-    def join(self, follower: Follower, last: int | None) -> bool:
-        """Let one in, if there is room.
-
-        Args:
-            follower: who.
-            last: the number of the last event that it has seen; ``None``: it wants new ones only.
-        """
+    def join(self, follower: Follower) -> bool:
+        """Let one in, if there is room."""
         if self._closed or len(self._followers) >= self._most:
             return False
         follower.greet(self._hello())
-        if last is not None:
-            if self.events and last > self.events[-1]["seq"]:
-                last = 0  # it has seen those of an earlier manager
-            for event in self.events:
-                if event["seq"] > last:
-                    follower.tell(event)
+        if self._manager is not None:
+            self._reconcile(follower, self.events[-1]["seq"] if self.events else 0)
+        for event in self.events:
+            follower.tell(event)
         self._followers.add(follower)
         return True
+
+    @staticmethod
+    def _reconcile(follower: Follower, newest: int) -> None:
+        if follower.after is None:
+            follower.after = newest
+        elif follower.after > newest:
+            follower.after = 0  # it has seen those of an earlier manager
 
     def leave(self, follower: Follower) -> None:
         """Forget one."""
         self._followers.discard(follower)
 
     def _hello(self) -> str:
-        return json.dumps({"manager": self.manager})
+        return json.dumps({"manager": self._manager})
 
     def tell(self, event: dict[str, Any]) -> None:
         """Tell everybody of an event."""
@@ -154,11 +165,20 @@ class Live:
             if follower.page:
                 follower.show(latest)
 
-    def begin_anew(self) -> None:
-        """Forget the events: there is another manager."""
+    def begin_anew(self, manager: int, upcoming: int) -> None:
+        """Forget the events: there is another manager, or the first one.
+
+        Args:
+            manager: its pid.
+            upcoming: the number of its next event.
+        """
+        another, self._manager = self._manager is not None, manager
         self.events.clear()
         for follower in self._followers:
             follower.greet(self._hello())
+            if another:
+                follower.after = 0
+            self._reconcile(follower, upcoming - 1)
 
     def close(self) -> None:
         """End all streams; nobody else may come."""

@@ -118,8 +118,8 @@ class Upstream:
         where: the path of the control socket, or the manager's name.
         on_event: told of each event, once.
         on_change: told when the manager was lost (why) or is there again (``None``).
-        on_arrival: told the manager's pid, and whether it is another one than before, so that
-            what it says begins anew.
+        on_arrival: told the pid of a manager that is not the one of before, and the number that
+            its next event will have.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Upstream:
         where: str | os.PathLike[str],
         on_event: Callable[[dict[str, Any]], None],
         on_change: Callable[[str | None], None],
-        on_arrival: Callable[[int, bool], None],
+        on_arrival: Callable[[int, int], None],
     ) -> None:
         # A path needs no slash if it says that it is one.
         is_path = isinstance(where, os.PathLike)
@@ -213,8 +213,8 @@ class Upstream:
     def _arrive(self, pid: int, upcoming: int) -> None:
         # Another one may have the pid of the last: in a container each is number 1.
         if pid != self._pid or upcoming <= self._seq:
-            anew, self._pid, self._seq = bool(self._pid), pid, 0
-            self._on_arrival(pid, anew)
+            self._pid, self._seq = pid, 0
+            self._on_arrival(pid, upcoming)
         self._change(None)
 
     def _take(self, event: Any) -> None:

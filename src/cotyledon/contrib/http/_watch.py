@@ -77,11 +77,9 @@ class Watch:
     def _change(self, _: str | None) -> None:
         self._news.set()
 
-    def _arrival(self, pid: int, anew: bool) -> None:
-        self._live.manager = pid
-        if anew:
-            self._live.begin_anew()
-            self.curves.clear()
+    def _arrival(self, pid: int, upcoming: int) -> None:
+        self._live.begin_anew(pid, upcoming)
+        self.curves.clear()
 
     # Looking
 

@@ -97,8 +97,11 @@ function follow() {
   stream.addEventListener("open", () => tellLink(true));
   stream.addEventListener("hello", (event) => {
     const { manager } = JSON.parse(event.data);
+    if (manager === null) return; // its server has not reached it yet
+    const known = document.body.dataset.manager;
+    document.body.dataset.manager = manager;
     // Another manager: what is here is not about it.
-    if (String(manager ?? "") !== document.body.dataset.manager) location.reload();
+    if (known && known !== String(manager)) location.reload();
   });
   stream.addEventListener("status", (event) => show(event.data));
   stream.addEventListener("log", (event) => {
