@@ -10,6 +10,7 @@ import os
 import select
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 from tests.chromium import BROWSER, DRIVER, Chromium
@@ -26,13 +27,18 @@ PICTURES = [
 ]
 
 
-def take(directory: Path) -> None:
-    """Take all of them."""
+def take(directory: Path, folder: str) -> None:
+    """Take all of them.
+
+    Args:
+        directory: where they are saved.
+        folder: where the program may leave what it has to.
+    """
     directory.mkdir(exist_ok=True)
     programs = Programs()
     try:
-        run = str(Path(os.environ.get("TMPDIR", "/tmp")))
-        program = programs.start("site.py", "show", env={"XDG_RUNTIME_DIR": run})
+        # It has a name, and a lock on that.
+        program = programs.start("site.py", "show", env={"XDG_RUNTIME_DIR": folder})
         client = Browser(*address_of(program))
         with Chromium() as chromium:
             chromium.look(1280, 900)
@@ -56,4 +62,5 @@ def take(directory: Path) -> None:
 if __name__ == "__main__":
     if BROWSER is None or DRIVER is None:
         sys.exit("This needs Debian's chromium and chromium-driver.")
-    take(IMAGES)
+    with tempfile.TemporaryDirectory() as scratch:
+        take(IMAGES, scratch)

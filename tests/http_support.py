@@ -79,9 +79,9 @@ class Browser:
         def look() -> Any:
             answer = self.ask("/api/status")
             for one in answer.json["services"] if answer.status == 200 else ():
-                found = one["workers"][worker]
-                if one["name"] == service and found["state"] == "ready":
-                    return found["pid"]
+                for found in one["workers"] if one["name"] == service else ():
+                    if found["id"] == worker and found["state"] == "ready":
+                        return found["pid"]
             return None
 
         return int(until(look, f"{service} {worker} is ready"))

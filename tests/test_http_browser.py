@@ -157,6 +157,20 @@ def test_the_page_outlives_its_server(chromium, site):
     assert chromium.run("return window.mine")  # it was not loaded again
 
 
+def test_the_end_of_the_manager_is_seen(chromium, start, site):
+    program, _, _ = site
+    other = start("site.py", "elsewhere", str(program.directory / "control.sock"))
+    client = Browser(*address_of(other))
+    until(lambda: client.ask("/readyz").status == 200, "it has reached the manager")
+    open_live(chromium, f"http://{client.host}:{client.port}/")
+    assert program.stop() == 0
+    until(lambda: "Cut off from the manager." in chromium.text("main"), "the page says so")
+    assert chromium.run("return document.title").endswith(": cut off")
+    assert chromium.text("#link") == ""
+    assert "has ended with status 0" in chromium.text("#log")
+    assert chromium.complaints() == []
+
+
 def test_the_end_of_the_server_is_seen(chromium, site):
     program, _, url = site
     open_live(chromium, url)

@@ -92,7 +92,7 @@ class Page:
             "trouble": picture.trouble,
             "title": f"{name}: {'cut off' if picture.trouble else f'{ready} of {wanted} ready'}",
             "name": name,
-            "state": manager.get("state", "unknown"),
+            "state": "cut off" if picture.trouble else manager.get("state", "unknown"),
             "version": manager.get("version", ""),
             "pid": manager.get("pid"),
             "uptime": words.span(manager.get("uptime")),

@@ -7,7 +7,7 @@ are the worker's.
 import asyncio
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 import uvicorn
@@ -26,7 +26,7 @@ class _Server(uvicorn.Server):
     """A server that leaves the signals alone."""
 
     @contextmanager
-    def capture_signals(self) -> Iterator[None]:
+    def capture_signals(self) -> Generator[None]:
         yield
 
 

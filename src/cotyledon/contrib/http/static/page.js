@@ -74,15 +74,25 @@ function applyFilter() {
 
 // --- the stream
 
-function tellLink(live) {
-  byId("link").textContent = live ? "live" : "";
-  byId("lost").hidden = live;
+let connected = false;
+
+function tellLink() {
+  const live = connected && !byId("summary").hasAttribute("data-cut-off");
+  const text = live ? "live" : "";
+  if (byId("link").textContent !== text) byId("link").textContent = text;
+  byId("lost").hidden = connected;
+}
+
+function tellConnected(yes) {
+  connected = yes;
+  tellLink();
 }
 
 function show(html) {
   const parsed = parse(html);
   for (const id of ["summary", "services"]) become(byId(id), parsed.querySelector(`#${id}`));
   document.title = byId("summary").dataset.title;
+  tellLink();
   applyFilter();
 }
 
@@ -94,7 +104,7 @@ function add(html) {
 
 function follow() {
   const stream = new EventSource(`/live?after=${after}`);
-  stream.addEventListener("open", () => tellLink(true));
+  stream.addEventListener("open", () => tellConnected(true));
   stream.addEventListener("hello", (event) => {
     const { manager } = JSON.parse(event.data);
     if (manager === null) return; // its server has not reached it yet
@@ -109,7 +119,7 @@ function follow() {
     add(event.data);
   });
   stream.addEventListener("error", () => {
-    tellLink(false);
+    tellConnected(false);
     if (stream.readyState === EventSource.CLOSED) setTimeout(follow, AGAIN);
   });
   addEventListener("pagehide", () => stream.close(), { once: true });
