@@ -316,7 +316,7 @@ def test_another_user_is_turned_away(it):
 
 @pytest.mark.real
 def test_idle_clients_cost_nothing(it):
-    """With clients that follow the events, or say nothing, a master that has nothing to do sleeps."""
+    """With clients that follow the events, or say nothing, an idle master goes on sleeping."""
     with it.raw() as silent, it.raw() as following:
         following.ask(do="events")
         following.line()

@@ -6,6 +6,7 @@ import socket
 import stat
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -176,14 +177,14 @@ def test_managers_that_start_at_once(tmp_path):
         "except RuntimeError: print('no', flush=True)\n"
         "else: print('yes', flush=True); sys.stdin.read()\n"
     )
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    those = [
-        subprocess.Popen([sys.executable, "-c", code, path], text=True, **pipes) for _ in range(8)
-    ]
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", code, path]
+    those = [subprocess.Popen(command, text=True, stdin=pipe, stdout=pipe) for _ in range(8)]
     for one in those:
+        assert one.stdin
         one.stdin.write("g")
         one.stdin.flush()
-    said = [one.stdout.readline().strip() for one in those]
+    said = [one.stdout.readline().strip() for one in those if one.stdout]
     for one in those:
         one.communicate(timeout=20)
     assert sorted(said) == ["no"] * 7 + ["yes"]
@@ -194,12 +195,12 @@ def test_managers_that_start_at_once(tmp_path):
 def test_a_second_manager_fails_at_once(start, tmp_path, method):
     """run() of a second manager of a name fails before it starts anything."""
     env = {"XDG_RUNTIME_DIR": str(tmp_path)}
-    hanging = {"name": "web", "workers": 2, "does": [["hang_in_c"]]}
+    hanging: dict[str, Any] = {"name": "web", "workers": 2, "does": [["hang_in_c"]]}
     first = Managed(start, hanging, name="web", control=True, env=env)
     for _ in range(2):
         first.wait_for("hangs")
     second = Managed(start, SERVICE, name="web", control=True, env=env, ready=False)
-    assert "RuntimeError" in second.wait_for("raised")["kinds"]
+    assert "RuntimeError" in str(second.wait_for("raised")["kinds"])
     assert second.program.wait() == 1
     assert f"pid {first.program.pid} holds" in second.program.stderr()
     assert not second.program.all("init")
