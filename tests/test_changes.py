@@ -40,11 +40,11 @@ def test_a_service_that_others_come_after_cannot_be_removed_before_them(play):
 def test_a_changed_policy_holds_at_once(play):
     p: Play = play(service("web", policy="Policy(restart='never')", does=[["exit", 0]]))
     p.notice("WorkerDied", service="web")
-    until(lambda: p.state()["state"] == "done")
+    until(lambda: p.state()["state"] == "done", "the service to be done")
     p.change("web")
     p.command("manager.reconfigure(web, policy=Policy())")
     p.notice("WorkerReady", service="web")
-    until(lambda: p.state()["state"] == "ready")
+    until(lambda: p.state()["state"] == "ready", "the worker to be there")
     p.stop()
 
 
@@ -55,7 +55,7 @@ def test_a_changed_service_is_what_the_next_workers_are(play):
         "manager.reconfigure(web, args=('web', [['exit', 7]]), policy=Policy(restart='never'))"
     )
     p.command("manager.restart(web)")
-    until(lambda: p.state()["state"] == "failed")
+    until(lambda: p.state()["state"] == "failed", "the worker to end")
     assert p.state()["deaths"][-1][:2] == ["exit", 7]
     p.stop()
 
