@@ -49,7 +49,7 @@ def roll(board: Board, service: ServiceState, now: int) -> None:
     """Replace, or reload, as many workers as may be at this instant."""
     if not (service.rolling or service.replacing):
         return
-    if board.stopping or board.escalated or service.gave_up:
+    if board.stopping or board.escalated or service.gave_up or service.removed:
         return  # nothing would be started in the place of what goes
     limits = service.policy.rollout
     expected = service.wanted - service.done  # what has ended in failure is missing
@@ -89,6 +89,11 @@ def roll(board: Board, service: ServiceState, now: int) -> None:
         service.rolling = False
         service.progress_by = None
         board.effects.append(RolloutFinished(service.key, service.generation))
+
+
+def surges(service: ServiceState) -> bool:
+    """Whether there may be more processes than are wanted."""
+    return service.policy.rollout.surge(service.wanted) > 0
 
 
 def fail(board: Board, service: ServiceState, now: int, *, gave_up: bool) -> None:
