@@ -25,7 +25,7 @@ from cotyledon.control import Client, ControlError
 PROGRAM = Path(__file__).parent / "programs" / "control.py"
 FLOODERS = """
 import select, socket, sys
-line = b'{"do": "status"}\\n' * 500
+line = b'{"do": "%b"}\\n' % sys.argv[4].encode() * 500
 ends = [socket.socket(socket.AF_UNIX) for _ in range(int(sys.argv[2]))]
 for end in ends:
     end.connect(sys.argv[1])
@@ -127,9 +127,10 @@ def respawn_latency(workers: int) -> None:
         manager.ready(workers).close()
         found, pid = respawns(manager, pid, 100)
         show(f"respawn among {workers} workers, no client", found, "ms")
-        for count, kind in ((1, "full"), (10, "paced"), (30, "full")):
+        floods = [(1, "full", "status"), (10, "paced", "status"), (30, "full", "trace")]
+        for count, kind, do in floods:
             flood = subprocess.Popen(
-                ["nice", sys.executable, "-c", FLOODERS, manager.path, str(count), kind]
+                ["nice", sys.executable, "-c", FLOODERS, manager.path, str(count), kind, do]
             )
             select.select([], [], [], 0.5)
             cpu, began = proc.cpu(manager.pid), time.monotonic_ns()
@@ -137,7 +138,7 @@ def respawn_latency(workers: int) -> None:
             share = 100 * (proc.cpu(manager.pid) - cpu) / (time.monotonic_ns() - began)
             flood.kill()
             flood.wait()
-            what = f"  {count} clients flood it ({kind}; {share:.0f} % of a core)"
+            what = f"  {count} clients flood it ({do}, {kind}; {share:.0f} % of a core)"
             show(what, found, "ms", "at most twice that")
             select.select([], [], [], 0.3)
 

@@ -288,6 +288,28 @@ def test_reconfigure_is_an_event(managed):
     assert it.program.stop() == 0
 
 
+def test_a_service_that_is_removed(managed):
+    """A service that was removed refuses commands while it ends, and is unknown then."""
+    it = managed(WEB, {"name": "mail", "does": [["hang_in_c"]]})
+    it.wait_for("hangs")
+    with it.client() as client:
+        events = client.events()
+        it.master_command("manager.remove(mail)")
+        until(lambda: service(client, 1)["workers"][0]["state"] == "stopping", "it stops")
+        for command in (lambda: client.scale("mail", 2), lambda: client.reload("mail")):
+            with pytest.raises(ControlError) as caught:
+                command()
+            assert caught.value.kind == "unknown-service"
+            assert "being removed" in caught.value.text
+        client.request("signal", service="mail", signal="KILL")
+        until(lambda: len(client.status()["services"]) == 1, "it is gone")
+        assert client.reload(wait=20).ok
+        kinds = {event["kind"] for event, _ in zip(events, range(2), strict=False)}
+        assert kinds <= {"worker-died", "service-gone", "worker-started"}
+        events.close()
+    assert it.program.stop() == 0
+
+
 # --- the end ------------------------------------------------------------------------------
 
 

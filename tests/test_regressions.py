@@ -768,7 +768,7 @@ def test_21_workers_inherit_nothing_of_their_siblings(start):
         for pid in runs.values()
         if pid != runs[0]
     ]
-    # But for the one in which each of them says what it is doing.
+    # One leads from all of them to the master: what services say of themselves goes there.
     assert len(set.intersection(*sockets)) == 1
     assert program.stop() == 0
 

@@ -148,7 +148,7 @@ class Desk:
         left = []
         for pending in self._pending:
             if self._was_taken(pending.event, events):
-                pending.answer(wire.encode(self._taken(pending)))
+                pending.answer(self._taken(pending))
             elif self._core.stopping and not self._in_transit(pending.event):
                 pending.answer(Refused("stopping", "the manager is stopping"))
             else:
@@ -165,17 +165,24 @@ class Desk:
             isinstance(asked, ReloadRequested) and asked in events and not self._in_transit(asked)
         )
 
-    def _taken(self, pending: Pending) -> dict[str, Any]:
+    def _taken(self, pending: Pending) -> bytes | Refused:
         services = self._core.services
         match pending.event:
+            case StopRequested():
+                found: dict[str, Any] = {}
             case ReloadRequested(None):
-                return {
+                found = {
                     "generations": {self._id(key): s.generation for key, s in services.items()}
                 }
-            case ReloadRequested(key) | RestartRequested(key, None) if key in services:
-                return {"generations": {self._id(key): services[key].generation}}
+            case ReloadRequested(int(key)) | ScaleRequested(key, _) | RestartRequested(key, _) if (
+                key not in services
+            ):
+                return Refused("unknown-service", "the service was removed meanwhile")
+            case ReloadRequested(int(key)) | RestartRequested(key, None):
+                found = {"generations": {self._id(key): services[key].generation}}
             case _:
-                return pending.extra
+                found = pending.extra
+        return wire.encode(found)
 
     def forget_status(self) -> None:
         """Have the next status made anew."""
@@ -206,6 +213,13 @@ class Desk:
             text = f"{len(found)} services are called {given[:60]!r}: use an id: {ids}"
             raise Refused("ambiguous", text)
         return services[found[0]]
+
+    def _kept(self, given: str) -> ServiceState:
+        service = self._find(given)
+        if service.removed:
+            name = self._name_of(service.key)
+            raise Refused("unknown-service", f"{name} is being removed, and has its last workers")
+        return service
 
     def _slot(self, service: ServiceState, worker: int) -> Slot:
         if worker < len(service.slots):
@@ -272,7 +286,7 @@ class Desk:
         )
 
     def _on_scale(self, fields: dict[str, Any], answer: Answer) -> None:
-        service, workers = self._find(fields["service"]), fields["workers"]
+        service, workers = self._kept(fields["service"]), fields["workers"]
         if workers > MOST_WORKERS:
             raise Refused("bad-request", f"scale: 'workers' must be at most {MOST_WORKERS}")
         event = ScaleRequested(service.key, workers)
@@ -280,10 +294,10 @@ class Desk:
 
     def _on_reload(self, fields: dict[str, Any], answer: Answer) -> None:
         given = fields["service"]
-        self._ask_core(ReloadRequested(None if given is None else self._find(given).key), answer)
+        self._ask_core(ReloadRequested(None if given is None else self._kept(given).key), answer)
 
     def _on_restart(self, fields: dict[str, Any], answer: Answer) -> None:
-        service, worker = self._find(fields["service"]), fields["worker"]
+        service, worker = self._kept(fields["service"]), fields["worker"]
         if worker is not None:
             self._slot(service, worker)
         event = RestartRequested(service.key, worker)

@@ -10,7 +10,15 @@ from collections import deque
 from typing import Any
 
 from cotyledon._control import wire
-from cotyledon._core.effects import Effect, Reason, Spawn, Terminate, WorkerDied, WorkerReady
+from cotyledon._core.effects import (
+    Effect,
+    Reason,
+    ServiceGone,
+    Spawn,
+    Terminate,
+    WorkerDied,
+    WorkerReady,
+)
 from cotyledon.notices import Notice, WorkerStatus
 
 KEPT = 256
@@ -146,6 +154,9 @@ class Totals:
                 if effect.respawn_in is not None:
                     self._empty[service, worker_id] = since
 
+            case ServiceGone(service):
+                self._forget(service)
+
     def shown(self, service: int) -> dict[str, Any]:
         """Return the JSON form of a service's totals."""
         totals = self._of(service)
@@ -157,8 +168,7 @@ class Totals:
             "respawn_seconds": totals.respawns.shown(),
         }
 
-    def forget(self, service: int) -> None:
-        """Forget a service that is no more."""
+    def _forget(self, service: int) -> None:
         self._services.pop(service, None)
         for slot in [slot for slot in self._empty if slot[0] == service]:
             del self._empty[slot]

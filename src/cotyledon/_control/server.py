@@ -165,12 +165,15 @@ class Server:
             client.flush()
             self._settle(client, now)
         self._fresh.clear()
+        # One at a time, so that it is one request at most by which a turn is too long.
         for fd in [fd for fd, due in self._later.items() if due <= now]:
-            del self._later[fd]
-            self._attend(self._clients[fd], 0)
+            if now < began + TURN:
+                del self._later[fd]
+                self._attend(self._clients[fd], 0)
+                now = time.monotonic_ns()
         now = time.monotonic_ns()
         while self._ready and now < began + TURN:
-            found = self._epoll.poll(0, 4)
+            found = self._epoll.poll(0, 1)
             self._ready = bool(found)
             for fd, mask in found:
                 if fd == self._listener:
@@ -186,8 +189,7 @@ class Server:
             due = self._accept_at if due is None else min(due, self._accept_at)
         if self._paused:
             rested = self._credit_at + (1 - self._credit) * SHARE
-            due = rested if due is None and self._ready else due
-            due = max(due, rested) if due is not None else rested
+            due = rested if due is None else max(due, rested)
         elif self._ready or self._fresh:
             due = 0
         self._reactor.watches.alarm = due

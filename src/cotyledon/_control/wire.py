@@ -17,7 +17,8 @@ from cotyledon.status import Death, ManagerStatus, ServiceStatus, WorkerStatus
 PROTOCOL = 1
 MOST_STACKS = 256 << 10
 """Characters of stacks in one status, those of the newest deaths first."""
-MOST_TRACE = 256 << 10
+MOST_TRACE = 64 << 10
+"""Characters of a trace: it costs the master the more the longer it is."""
 LONGEST_TEXT = 500
 """Characters of one event or effect in a trace."""
 
