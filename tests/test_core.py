@@ -67,7 +67,7 @@ def test_no_more_than_a_burst_is_started_at_one_instant() -> None:
     simulation.run(1)
     instants = times(simulation, Spawn)
     assert len(instants) == 100
-    assert max(instants.count(instant) for instant in instants) == 8
+    assert max(instants.count(instant) for instant in instants) == 16
 
 
 def test_a_first_death_is_answered_at_once() -> None:
@@ -148,7 +148,7 @@ def test_a_rollout_keeps_its_capacity() -> None:
     simulation.reload()
     simulation.run(10)
     instants = [round(when, 1) for when in times(simulation, Terminate)]
-    assert len(instants) == 8
+    assert len(instants) == 16
     assert max(instants.count(instant) for instant in instants) == 2
     assert len(times(simulation, RolloutFinished)) == 1
 

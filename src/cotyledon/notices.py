@@ -67,7 +67,10 @@ class BackingOff(NamedTuple):
 
 
 class WorkerSilent(NamedTuple):
-    """A worker has missed its heartbeat or its start timeout: it is killed in a second."""
+    """A worker has missed its heartbeat or its start timeout: it is killed in a second.
+
+    Unless it is heard, or told to end, in that second.
+    """
 
     service_id: ServiceId
     name: str

@@ -65,7 +65,7 @@ from cotyledon._core.events import (
 )
 from cotyledon._core.state import Ending, Phase, ServiceState, Slot, Worker
 
-BURST = 8
+BURST = 16
 """Workers started at one instant when there is no pause between spawns."""
 HURRY = SECOND
 """What is left of a graceful stop when somebody asks a second time."""

@@ -11,7 +11,7 @@ from cotyledon._core.effects import Reason
 from cotyledon.testing._books import SECOND, Books, ServiceBook, Violation, WorkerBook
 from cotyledon.testing._judges import Judge
 
-BURST = 8
+BURST = 16
 KILLED_AFTER = SECOND // 2
 
 
