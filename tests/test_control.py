@@ -431,7 +431,7 @@ def test_names_are_looked_up(managed, tmp_path, monkeypatch):
         assert client.greeting.name == "web"
         client.stop(wait=20)
     assert it.program.wait() == 0
-    assert os.listdir(tmp_path / "cotyledon") == ["web.lock"]
+    assert os.listdir(tmp_path / "cotyledon") == []
     for name in ("no such", "", ".."):
         with pytest.raises(ControlError):
             control.find(name)

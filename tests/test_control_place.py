@@ -105,6 +105,25 @@ def test_a_second_one_is_told_who_has_the_name(folder):
     place.leave()
     second.take()
     second.leave()
+    assert os.listdir(folder) == []
+
+
+@pytest.mark.real
+def test_a_lock_that_changes_hands_has_one_holder(folder):
+    """Many who take a lock and let go of it, again and again, never have it at the same time."""
+    code = (
+        "import os, sys; from cotyledon._control.place import Place\n"
+        "place, mine, had = Place('web', None), sys.argv[1], 0\n"
+        "while had < 50:\n"
+        "    try: place.take()\n"
+        "    except RuntimeError: continue\n"
+        "    os.mkdir(mine); os.rmdir(mine); had += 1\n"
+        "    place.leave()\n"
+    )
+    mine = str(folder.parent / "mine")
+    those = [subprocess.Popen([sys.executable, "-c", code, mine]) for _ in range(4)]
+    assert [one.wait(timeout=40) for one in those] == [0] * 4
+    assert os.listdir(folder) == []
 
 
 def test_a_stale_socket_is_replaced_and_a_live_one_is_not(tmp_path):

@@ -4,7 +4,8 @@ Responsible for making both before anything is started, so that a second manager
 for leaving nothing behind. Never speaks to a client.
 
 The lock is an flock(2) on an open file. Its descriptor is no worker's and not the guard's, so the
-lock ends with the master, however that ends. The file itself stays.
+lock ends with the master, however that ends. The file is removed by whoever holds the lock; so who
+has locked one looks whether that is still the file that others find.
 """
 
 import _socket
@@ -122,23 +123,37 @@ class Place:
                     pass  # the folder has gone, or is not ours any more
             self.listener = _close(self.listener)
         if self._lock >= 0:
+            if self.lock_path is not None and _is_at(self._lock, self.lock_path):
+                try:
+                    os.unlink(self.lock_path)
+                except OSError:
+                    pass
             self._lock = _close(self._lock)
 
     # The lock
 
     def _take_lock(self, path: str) -> None:
-        with FORKS.lock:  # no thread forks between the map and the descriptor
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            fd = self._lock = os.open(path, flags, 0o600)
-            FORKS.own(fd)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "not written yet"
-            raise RuntimeError(
-                f"a manager with the name {self.name!r} is running already: pid {holder} holds "
-                f"{path}"
-            ) from None
+        while True:
+            with FORKS.lock:  # no thread forks between the map and the descriptor
+                flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+                fd = os.open(path, flags, 0o600)
+                FORKS.own(fd)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
+                _close(fd)
+                raise RuntimeError(
+                    f"a manager with the name {self.name!r} is running already: "
+                    f"pid {holder or 'not written yet'} holds {path}"
+                ) from None
+            except BaseException:
+                _close(fd)
+                raise
+            if _is_at(fd, path):
+                self._lock = fd
+                break
+            _close(fd)  # its last holder has just removed it
         os.ftruncate(fd, 0)
         os.pwrite(fd, b"%d\n" % os.getpid(), 0)
 
@@ -235,6 +250,12 @@ def _inode(path: str) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def _is_at(fd: int, path: str) -> bool:
+    """Whether an open file is the one that has this path."""
+    found = os.fstat(fd)
+    return _inode(path) == (found.st_dev, found.st_ino)
 
 
 def _close(fd: int) -> int:
