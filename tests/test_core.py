@@ -148,7 +148,7 @@ def test_a_rollout_keeps_its_capacity() -> None:
     simulation.reload()
     simulation.run(10)
     instants = [round(when, 1) for when in times(simulation, Terminate)]
-    assert len(instants) == 16
+    assert len(instants) == 8
     assert max(instants.count(instant) for instant in instants) == 2
     assert len(times(simulation, RolloutFinished)) == 1
 
