@@ -15,9 +15,9 @@ of a stop come first: nothing may be started once it was asked for.
 import signal
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from logging import INFO, WARNING
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from cotyledon._core.effects import AllReady, Effect, Exit, Reason, StopManager, WorkerDied
 from cotyledon._core.events import (
@@ -34,7 +34,7 @@ from cotyledon._posix.guard import UNHEARD, Guard
 from cotyledon._posix.reactor import Reactor
 from cotyledon._posix.signals import Catcher
 from cotyledon._telling import STOLEN, Telling
-from cotyledon.notices import Stopping
+from cotyledon.notices import Notice, Stopping
 from cotyledon.systemd import Notifier
 
 SECOND = 1_000_000_000
@@ -68,6 +68,35 @@ class Inbox:
     def __init__(self) -> None:
         self.events: deque[Event] = deque()
         self.stop = False
+        self.why = "shutdown()"  # of the stop
+
+
+class Control(Protocol):
+    """The control socket, as far as a turn knows it. None of it raises or waits."""
+
+    def before(self, events: Iterable[Event]) -> None:
+        """Take note of what the core is about to take in."""
+        ...
+
+    def after(self, events: Iterable[Event], effects: Iterable[Effect]) -> None:
+        """Take note of what the core has taken in, and of what follows."""
+        ...
+
+    def count(self, effect: Effect) -> None:
+        """Count what an effect tells."""
+        ...
+
+    def tell(self, event: Notice) -> None:
+        """Pass an event on."""
+        ...
+
+    def serve(self) -> None:
+        """Look after the clients, for a moment."""
+        ...
+
+    def finish(self, status: int) -> None:
+        """Tell how the manager ends."""
+        ...
 
 
 class Loop:
@@ -111,10 +140,11 @@ class Loop:
         self.catcher: Catcher
         self.reactor: Reactor
         self.guard: Guard
+        self.control: Control | None = None
 
     def run(self) -> int:
         """Supervise until the end; return the exit status."""
-        reactor = self.reactor
+        reactor, control = self.reactor, self.control
         busy: Any = True  # the first turn waits for nothing
         while True:
             facts = reactor.wait(0 if busy else self._core.next_deadline())
@@ -122,20 +152,29 @@ class Loop:
             self._soon = []
             self._take_signals(events)
             self._take_requests(events)
+            if control is not None:
+                control.before(events)
             with self._lock:
                 effects = self._core.step(time.monotonic_ns(), events)
             self._soon.extend(reactor.perform(effects))
             for effect in effects:
                 self._tell(effect)
             self._foreign.tell()
+            if control is not None:
+                control.after(events, effects)
             if effects and isinstance(effects[-1], Exit):
                 self._tell_the_rest()
+                if control is not None:
+                    control.finish(effects[-1].status)
                 return effects[-1].status
             self._work()
+            if control is not None:
+                control.serve()
             busy = (
                 self._soon
                 or self._jobs
                 or self._inbox.events
+                or (self._inbox.stop and not self._stopping)
                 or self.catcher.caught
                 or (self._stop_due and not self._stopping)
             )
@@ -146,6 +185,19 @@ class Loop:
     def _pid(self, worker: int) -> int | None:
         child = self.reactor.children.get(worker)
         return None if child is None else child.process.pid
+
+    @property
+    def state(self) -> str:
+        """Whether it is ``running`` or ``stopping``."""
+        return "stopping" if self._stopping or self._core.stopping else "running"
+
+    def in_transit(self, event: Event) -> bool:
+        """Whether this very event is on its way to the core."""
+        return (
+            any(one is event for one in self._inbox.events)
+            or any(one is event for one in self._soon)
+            or any(job.then is event for job in self._jobs)
+        )
 
     # What signals and requests mean
 
@@ -203,7 +255,7 @@ class Loop:
         if self._stopping:
             return
         if self._inbox.stop:
-            self._stop("shutdown()", events)
+            self._stop(self._inbox.why, events)
         elif self._stop_due:
             self._stop(self._stop_due, events)
 
@@ -219,8 +271,8 @@ class Loop:
         if self._stop_asked_at is None:
             self._ask_stop()
         self._notifier.tell("STOPPING=1")
+        self._publish(Stopping(why))
         if self._hooks.on_event:
-            self._jobs.append(Job("on_event", self._hooks.on_event, (Stopping(why),)))
             self._tell_the_rest()
         self._call(Job("on_terminate", self._hooks.on_terminate))
         left = self._time_left()
@@ -260,9 +312,17 @@ class Loop:
             self._stop_due = f"{effect.reason.value} ({self._name(effect.service)})"
         elif isinstance(effect, WorkerDied):
             self._mourn(effect)
-        if self._hooks.on_event:
+        if self.control is not None:
+            self.control.count(effect)
+        if self._hooks.on_event or self.control is not None:
             for notice in telling.public(effect):
-                self._jobs.append(Job("on_event", self._hooks.on_event, (notice,)))
+                self._publish(notice)
+
+    def _publish(self, notice: Notice) -> None:
+        if self.control is not None:
+            self.control.tell(notice)
+        if self._hooks.on_event:
+            self._jobs.append(Job("on_event", self._hooks.on_event, (notice,)))
 
     def _mourn(self, death: WorkerDied) -> None:
         hooks = self._hooks.on_dead_worker

@@ -47,6 +47,7 @@ class Master:
         context: the ``multiprocessing`` context (``None``: fork).
         freeze_heap: keep the heap shared with the workers.
         subreaper: adopt the orphans of workers, and reap them.
+        place: of its name and its control socket, taken; ``None``: it has neither.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Master:
         context: Any,
         freeze_heap: bool,
         subreaper: bool,
+        place: Any = None,
     ) -> None:
         self._core = core
         self._lock = lock
@@ -119,6 +121,27 @@ class Master:
                 context, runtime.main_spawned, self._guard.table, self._limits
             )
 
+        if place is not None and place.listener >= 0:
+            self._serve(place, inbox)
+
+    def _serve(self, place: Any, inbox: Inbox) -> None:
+        # Here: who has no control socket does not pay for it.
+        from cotyledon._control.desk import Desk
+        from cotyledon._control.server import Server
+
+        loop, reactor = self._loop, self._reactor
+        desk = Desk(
+            self._core,
+            inbox,
+            reactor,
+            self._specs,
+            lambda: loop.state,
+            loop.in_transit,
+            place.name,
+            self._pid,
+        )
+        loop.control = Server(place.listener, desk, reactor, place.name)
+
     @property
     def children(self) -> Mapping[int, Child]:
         """The processes, by the number of the worker."""
@@ -174,6 +197,8 @@ class Master:
         return pids
 
     def _close(self) -> None:
+        if self._loop.control is not None:
+            self._loop.control.finish(1)  # if it has not heard of the end yet
         with self._lock:
             self._reactor.close()
         self._strangers.reap()

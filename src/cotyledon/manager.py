@@ -36,6 +36,7 @@ from cotyledon._core.machine import Core
 from cotyledon._loop import Hooks, Inbox
 from cotyledon._master import Master
 from cotyledon._posix.fork import FORKS
+from cotyledon._posix.limits import open_standard_descriptors
 from cotyledon._posix.signals import EarlyCatcher
 from cotyledon._say import say
 from cotyledon.async_service import AsyncService
@@ -61,11 +62,18 @@ class ServiceManager:
         subreaper: have the orphans of workers become children of the master, which reaps them
             (``PR_SET_CHILD_SUBREAPER`` of ``prctl(2)``; default false). As the first process of a
             container the master reaps them anyway. Children of the program are left alone.
+        name: of the manager; 1 to 64 letters, digits, ``.``, ``_`` and ``-``. While it runs, no
+            second one of this name runs on the machine under this user: :meth:`run` takes a lock
+            (default: no name, no lock).
+        control: where :mod:`cotyledon.control` and the command ``cotyledon`` reach the manager
+            while it runs: the path of a socket to be made, or ``True``: ``NAME.sock`` in
+            ``$XDG_RUNTIME_DIR/cotyledon``, or in ``/run/cotyledon`` for root (default: nowhere).
 
     Raises:
         RuntimeError: there is one already in this process.
         TypeError: an argument has the wrong type.
-        ValueError: a number of seconds is negative or not finite.
+        ValueError: a number of seconds is negative or not finite, the name or the path of the
+            socket cannot be one, or ``control=True`` has no name or no folder.
     """
 
     _process_runner_already_created: ClassVar[bool] = False
@@ -79,6 +87,8 @@ class ServiceManager:
         *,
         freeze_heap: bool = True,
         subreaper: bool = False,
+        name: str | None = None,
+        control: bool | str | os.PathLike[str] | None = None,
     ) -> None:
         if ServiceManager._process_runner_already_created:
             raise RuntimeError("Only one instance of ServiceManager per application is allowed")
@@ -88,6 +98,7 @@ class ServiceManager:
         self._freeze_heap = freeze_heap
         self._subreaper = subreaper
         self._mp_context = check_context(mp_context)
+        self._place = None if name is None and not control else _place(name, control)
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._specs: dict[int, Spec] = {}
@@ -323,7 +334,8 @@ class ServiceManager:
         Raises:
             SystemExit: with status 1, when the stop was not graceful: after SIGINT or
                 SIGALRM, or when something had to be killed at the deadline.
-            RuntimeError: not called in the main thread, or not for the first time.
+            RuntimeError: not called in the main thread, or not for the first time; another
+                manager has the same name or control socket, or they cannot be made.
             TypeError: with a start method other than fork, something that a worker needs does
                 not pickle; no worker was started.
         """
@@ -374,6 +386,17 @@ class ServiceManager:
             self._core.record(time.monotonic_ns(), event)
 
     def _supervise(self) -> int:
+        if self._place is None:
+            return self._supervise_in(None)
+        open_standard_descriptors()
+        self._place.take()
+        try:
+            return self._supervise_in(self._place)
+        finally:
+            if os.getpid() == self._pid:  # or a hook has forked, and this is its child
+                self._place.leave()
+
+    def _supervise_in(self, place: Any) -> int:
         with self._lock:
             self._record_requests()
         master = Master(
@@ -386,9 +409,16 @@ class ServiceManager:
             context=self._mp_context,
             freeze_heap=self._freeze_heap,
             subreaper=self._subreaper,
+            place=place,
         )
         self._master = master
         try:
             return master.run()
         finally:
             self._master = None
+
+
+def _place(name: Any, control: Any) -> Any:
+    from cotyledon._control.place import Place  # here: who has neither does not pay for it
+
+    return Place(name, control)

@@ -87,6 +87,8 @@ class Reactor:
         self._say = say
         self._guard_fd = -1
         self._guard_due: int | None = None  # when to start it again
+        self.alarm: int | None = None  # when those who watch want wait() to return
+        self._watched: dict[int, Callable[[], None]] = {}
         self._asks: list[tuple[int, Child, int]] = []  # when, whom, and its last beat then
         self._unreaped: list[Child] = []  # dead, and their status cannot be had yet
         self._reap_due: int | None = None
@@ -105,7 +107,7 @@ class Reactor:
         """Wait for something to happen, at most until an instant; return what happened."""
         self._ask_for_stacks()
         ask_due = self._asks[0][0] if self._asks else None
-        for due in (self._guard_due, self._reap_due, ask_due):
+        for due in (self._guard_due, self._reap_due, self.alarm, ask_due):
             if due is not None and (until is None or due < until):
                 until = due
         if until is None:
@@ -131,6 +133,8 @@ class Reactor:
                 self._catcher.drain()
             elif fd == self._guard_fd:
                 self._guard_lost()
+            elif fd in self._watched:
+                self._watched[fd]()
         self._reap_due = None
         if self._cgroups is not None and self._cgroups.busy and self._cgroups.tidy():
             self._reap_due = time.monotonic_ns() + REAP_PAUSE
@@ -141,6 +145,20 @@ class Reactor:
         if self._guard_due is not None and time.monotonic_ns() >= self._guard_due:
             self._start_guard()
         return events
+
+    def watch(self, fd: int, ready: Callable[[], None]) -> None:
+        """Have something called in :meth:`wait`, again and again, while ``fd`` is readable."""
+        self._watched[fd] = ready
+        self._epoll.register(fd, select.EPOLLIN)
+
+    def pause(self, fd: int, *, paused: bool) -> None:
+        """Leave a watched descriptor alone for a while, or look at it again."""
+        self._epoll.modify(fd, 0 if paused else select.EPOLLIN)
+
+    def unwatch(self, fd: int) -> None:
+        """Look at a descriptor no longer."""
+        del self._watched[fd]
+        self._epoll.unregister(fd)
 
     def _ask_for_stacks(self) -> None:
         """Ask those who are silent still: a dump may end a worker whose threads are running."""

@@ -1,0 +1,3 @@
+"""The package's version, for those who may not pay for :mod:`importlib.metadata`."""
+
+VERSION = "3.0.0"
