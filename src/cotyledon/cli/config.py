@@ -110,9 +110,7 @@ def _tables(file: Any) -> list[tuple[str, Any]]:
     return list(file.services.items())
 
 
-def _service(
-    path: str, name: str, value: Any, shared: dict[str, str | None]
-) -> ServiceConfig:
+def _service(path: str, name: str, value: Any, shared: dict[str, str | None]) -> ServiceConfig:
     where = f"services.{name}"
     if not is_name(name):
         text = "the name of a service has letters, digits and any of . _ - only"

@@ -6,6 +6,7 @@ Responsible for an answer in a few milliseconds, with few imports. Never needs t
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from cotyledon.cli.faults import Exit, Fault
 
@@ -56,7 +57,7 @@ def probe(where: str | None, ready: bool, timeout: float) -> int:
     return Exit.BAD if troubles else Exit.DONE
 
 
-def _unhealthy(status: dict) -> list[str]:  # type: ignore[type-arg] - few imports
+def _unhealthy(status: dict[str, Any]) -> list[str]:
     state = status["manager"]["state"]
     found = [] if state == "running" else [f"the manager is {state}"]
     for service in status["services"]:
@@ -65,7 +66,7 @@ def _unhealthy(status: dict) -> list[str]:  # type: ignore[type-arg] - few impor
     return found
 
 
-def _unready(status: dict) -> list[str]:  # type: ignore[type-arg] - few imports
+def _unready(status: dict[str, Any]) -> list[str]:
     found = _unhealthy(status)
     for service in status["services"]:
         done = sum(worker["state"] == "done" for worker in service["workers"])

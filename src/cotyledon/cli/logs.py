@@ -57,7 +57,9 @@ def decide(wanted: str, level: str) -> Settings:
     terminal = _is_terminal()
     if wanted == "auto":
         wanted = "journald" if _is_journal() else "text" if terminal else "json"
-    return Settings(wanted, level, wanted == "text" and terminal and not os.environ.get("NO_COLOR"))
+    return Settings(
+        wanted, level, wanted == "text" and terminal and not os.environ.get("NO_COLOR")
+    )
 
 
 def _is_terminal() -> bool:

@@ -3,6 +3,8 @@
 Responsible for ``health``, ``top`` and ``completion``. Never does their work.
 """
 
+import importlib
+
 import click
 
 from cotyledon.cli.app import app, for_manager
@@ -35,11 +37,11 @@ def top(where: str | None) -> int:
     with connect(where) as client:  # an error in one line, before there is a screen
         path = client.path
     try:
-        from cotyledon.top import main
+        screen = importlib.import_module("cotyledon.top")
     except ImportError as error:
         text = f"top needs {error.name or error}: pip install 'cotyledon[top]'"
         raise Fault(Exit.USAGE, text) from None
-    main(path)
+    screen.main(path)
     return Exit.DONE
 
 

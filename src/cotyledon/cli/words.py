@@ -16,7 +16,7 @@ def duration(seconds: float | None) -> str:
     if seconds < 10:
         return f"{seconds:.1f}s"
     left = round(seconds)
-    parts = []
+    parts: list[str] = []
     for unit, size in _LONG:
         count, left = divmod(left, size)
         if count or parts:

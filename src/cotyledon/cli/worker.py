@@ -43,6 +43,7 @@ class Prepared:
         return getattr(self.__wrapped__, "policy", None)
 
     def __call__(self, worker_id: int, *args: Any, **kwargs: Any) -> Any:
+        """Build the service."""
         for variable, value in self.environment.items():
             if value is None:
                 os.environ.pop(variable, None)
@@ -71,3 +72,16 @@ def _name_of(service: Any) -> str:
     name = getattr(service, "name", None) if isinstance(service, type) else None
     inner = getattr(service, "func", service)  # functools.partial
     return str(name or getattr(inner, "__name__", type(inner).__name__))
+
+
+def name_after(settings: logs.Settings, service_id: Any, worker_id: int, service: Any) -> None:
+    """Name a worker of a manager that the program has made: an ``on_new_worker`` hook.
+
+    Args:
+        settings: of the log lines.
+        service_id: of the service.
+        worker_id: of the worker.
+        service: that was built.
+    """
+    name = getattr(service, "name", None) or type(service).__name__
+    logs.name_worker(f"{name}/{worker_id}", settings)
