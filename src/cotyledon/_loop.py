@@ -152,6 +152,8 @@ class Loop:
             self._soon = []
             self._take_signals(events)
             self._take_requests(events)
+            if reactor.news.told:
+                self._pass_on_news()
             if control is not None:
                 control.before(events)
             with self._lock:
@@ -317,6 +319,16 @@ class Loop:
         if self._hooks.on_event or self.control is not None:
             for notice in telling.public(effect):
                 self._publish(notice)
+
+    def _pass_on_news(self) -> None:
+        for child in self.reactor.news.take():
+            worker = self._core.workers.get(child.key)
+            if worker is not None and (self._hooks.on_event or self.control is not None):
+                self._publish(
+                    self._telling.status(
+                        child.service, worker.slot.worker_id, child.process.pid, child.status
+                    )
+                )
 
     def _publish(self, notice: Notice) -> None:
         if self.control is not None:

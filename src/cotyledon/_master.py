@@ -137,6 +137,7 @@ class Master:
             self._specs,
             lambda: loop.state,
             loop.in_transit,
+            self._guard.table.beat,
             place.name,
             self._pid,
         )
@@ -151,6 +152,10 @@ class Master:
     def names(self) -> Mapping[int, str]:
         """The names of services, as their workers have told them."""
         return self._reactor.names
+
+    def beat(self, place: int) -> int:
+        """Return the instant of the last heartbeat of the worker with a place in the table."""
+        return self._guard.table.beat(place)
 
     def wake(self) -> None:
         """Have the loop look at its inbox."""
@@ -185,7 +190,9 @@ class Master:
             spawn.grace,
             tuple(self._hooks.on_new_worker),
             told=spec.policy.start.ready == "told",
-            stacks=bool(spec.policy.watchdog or spec.policy.start.timeout),
+            stacks=bool(
+                spec.policy.watchdog or spec.policy.start.timeout or self._loop.control is not None
+            ),
             watchdog=spec.policy.watchdog,
             run_as=spec.policy.run_as,
         )

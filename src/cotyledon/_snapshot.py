@@ -4,7 +4,7 @@ Responsible for turning the core's state and the table of processes into the pub
 Never stores anything.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from cotyledon._core.machine import Core
 from cotyledon._core.state import DeathRecord, ServiceState, Slot, Worker
@@ -24,8 +24,9 @@ def take(
     services: Mapping[int, tuple[ServiceId, str]],
     children: Mapping[int, Child],
     names: Mapping[int, str],
+    beat: Callable[[int], int],
 ) -> ManagerStatus:
-    """Return what holds at the instant ``now``."""
+    """Return what holds at the instant ``now``; ``beat`` tells the last heartbeat of a place."""
     return ManagerStatus(
         pid,
         state,
@@ -38,7 +39,7 @@ def take(
                 service.generation,
                 service.rolling,
                 tuple(
-                    _worker(slot, now, children, core.stopping)
+                    _worker(slot, now, children, core.stopping, beat)
                     for slot in service.slots
                     if slot.wanted or slot.worker is not None or slot.second is not None
                 ),
@@ -51,7 +52,13 @@ def take(
     )
 
 
-def _worker(slot: Slot, now: int, children: Mapping[int, Child], stopping: bool) -> WorkerStatus:
+def _worker(
+    slot: Slot,
+    now: int,
+    children: Mapping[int, Child],
+    stopping: bool,
+    beat: Callable[[int], int],
+) -> WorkerStatus:
     worker, second = slot.worker, slot.second
     deaths = tuple(_death(record, now) for record in slot.deaths)
     second_pid, second_state = None, None
@@ -74,10 +81,12 @@ def _worker(slot: Slot, now: int, children: Mapping[int, Child], stopping: bool)
             second_pid,
             second_state,
         )
+    child = children.get(worker.key)
+    beaten_at = 0 if child is None else beat(child.place)
     return WorkerStatus(
         WorkerId(slot.worker_id),
         worker.phase.name.lower(),
-        _pid(worker, children),
+        None if child is None else child.process.pid,
         worker.generation,
         (now - worker.since) / SECOND,
         None,
@@ -86,6 +95,9 @@ def _worker(slot: Slot, now: int, children: Mapping[int, Child], stopping: bool)
         deaths,
         second_pid,
         second_state,
+        None if child is None else child.status,
+        max(0, now - beaten_at) / SECOND if beaten_at else None,
+        (now - worker.started_at) / SECOND,
     )
 
 

@@ -145,6 +145,12 @@ class Telling:
             case _:
                 return []
 
+    def status(
+        self, service: int, worker_id: int, pid: int, text: str | None
+    ) -> notices.WorkerStatus:
+        """Return what hooks are told of what a service says."""
+        return notices.WorkerStatus(*self._slot(service, worker_id), pid, text)
+
     def _death(self, died: fx.WorkerDied) -> list[notices.Notice]:
         who = self._slot(died.service, died.worker_id)
         next_in = None if died.respawn_in is None else died.respawn_in / SECOND

@@ -1,7 +1,7 @@
 """A client of the control socket of a manager, for programs and for the command ``cotyledon``.
 
-Responsible for speaking the protocol of ``docs/control-protocol.md``, and for telling what has come
-of a command. Never needs more than the standard library; blocks, with a timeout.
+Responsible for speaking the protocol of ``docs/control-protocol.md``, and for telling what has
+come of a command. Never needs more than the standard library; blocks, with a timeout.
 
 Example:
     ::
@@ -91,7 +91,7 @@ def find(name: str) -> str:
 
 def managers() -> list[str]:
     """Return the names of the managers whose sockets are there, sorted."""
-    names = set()
+    names: set[str] = set()
     for folder in folders():
         try:
             found = os.listdir(folder)

@@ -322,6 +322,7 @@ class ServiceManager:
                 {key: (spec.id, spec.name) for key, spec in list(self._specs.items())},
                 {} if master is None else dict(master.children),
                 {} if master is None else master.names,
+                _never if master is None else master.beat,
             )
 
     # The run
@@ -416,6 +417,10 @@ class ServiceManager:
             return master.run()
         finally:
             self._master = None
+
+
+def _never(place: int) -> int:
+    return 0
 
 
 def _place(name: Any, control: Any) -> Any:

@@ -87,6 +87,16 @@ class WorkerRecovered(NamedTuple):
     pid: int | None
 
 
+class WorkerStatus(NamedTuple):
+    """A service has said what it is doing: see :meth:`cotyledon.Service.status`."""
+
+    service_id: ServiceId
+    name: str
+    worker_id: WorkerId
+    pid: int | None
+    status: str | None
+
+
 class GaveUp(NamedTuple):
     """Nothing more is started until SIGHUP, ``reconfigure()``, ``reload()`` or ``restart()``."""
 
@@ -143,6 +153,7 @@ Notice: TypeAlias = (
     | BackingOff
     | WorkerSilent
     | WorkerRecovered
+    | WorkerStatus
     | GaveUp
     | AllReady
     | RolloutFinished

@@ -4,7 +4,8 @@ Responsible for the public face of a service: what it may override and what it i
 Never supervises, never touches the process: that is the worker's runtime. A subclass is
 free to forget ``super().__init__()`` and to use any other attribute name for itself, so
 nothing here is relied upon by the runtime but ``run``, ``terminate``, ``reload``, ``name`` and
-``graceful_shutdown_timeout``. What it calls ``ready``, ``extend`` or ``heartbeat`` hides ours.
+``graceful_shutdown_timeout``. What it calls ``ready``, ``extend``, ``heartbeat`` or ``status``
+hides ours.
 """
 
 import os
@@ -83,6 +84,22 @@ class BaseService:
         loop. Outside a worker it does nothing.
         """
         LINK.beat()
+
+    def status(self, text: str) -> None:
+        """Say what the service is doing, for people: the status of the manager shows it.
+
+        Callable from any thread, and in ``__init__``, as often as it likes: at most ten times per
+        second something is told, and the last text always is. Outside a worker it does nothing.
+
+        Args:
+            text: one line; what is after 200 characters is cut off. Empty: nothing any more.
+
+        Raises:
+            TypeError: ``text`` is no string.
+        """
+        if not isinstance(text, str):
+            raise TypeError(f"status(): 'text' must be a string, not: {text!r}")
+        LINK.say(text)
 
 
 def overrides(service: type[BaseService], method: str) -> bool:

@@ -77,6 +77,12 @@ class WorkerStatus(NamedTuple):
     """While the worker is replaced with surge: the other process in this slot."""
     second_state: str | None = None
     """Its state: ``starting`` or ``ready`` for a successor, ``stopping`` for a predecessor."""
+    status: str | None = None
+    """What the service says that it is doing: see :meth:`cotyledon.Service.status`."""
+    heartbeat_age: float | None = None
+    """Seconds since the worker's last heartbeat; ``None``: there was none."""
+    uptime: float = 0.0
+    """Seconds that the worker's process has lived (0 without a worker)."""
 
 
 class ServiceStatus(NamedTuple):

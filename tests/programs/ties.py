@@ -117,10 +117,11 @@ class Hidden(Talker):
     ready = True  # type: ignore[assignment]
     heartbeat = None  # type: ignore[assignment]
     extend = ()  # type: ignore[assignment]
+    status = "idle"  # type: ignore[assignment]
 
     def __init__(self, worker_id: int) -> None:
         self.worker_id = WorkerId(worker_id)
-        self._lock = self.queue = self.status = self.channel = None
+        self._lock = self.queue = self.channel = None
 
 
 class Duck:

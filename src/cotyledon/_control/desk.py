@@ -54,6 +54,7 @@ class Desk:
         specs: what was added.
         state: tells whether the manager stops.
         in_transit: tells whether an event is on its way to the core.
+        beat: tells the last heartbeat of a place in the guard's table.
         name: of the manager.
         pid: of the master.
     """
@@ -66,6 +67,7 @@ class Desk:
         specs: Mapping[int, Spec],
         state: Callable[[], str],
         in_transit: Callable[[Event], bool],
+        beat: Callable[[int], int],
         name: str | None,
         pid: int,
     ) -> None:
@@ -75,6 +77,7 @@ class Desk:
         self._specs = specs
         self._state = state
         self._in_transit = in_transit
+        self._beat = beat
         self._name = name
         self._pid = pid
         self._began = time.monotonic_ns()
@@ -265,6 +268,7 @@ class Desk:
             {key: (spec.id, spec.name) for key, spec in list(self._specs.items())},
             self._reactor.children,
             self._reactor.names,
+            self._beat,
         )
 
     def _on_scale(self, fields: dict[str, Any], answer: Answer) -> None:
@@ -312,7 +316,18 @@ class Desk:
         child = self._child(slot.worker)
         if child is None or slot.worker is None or slot.worker.phase is Phase.KILLED:
             raise self._no_worker(slot)
-        raise Refused("no-answer", "not yet")
+        where = f"{self._name_of(slot.service.key)}/{slot.worker_id}"
+        pid, found = child.process.pid, child
+
+        def tell(text: str | None) -> None:
+            if text is not None:
+                answer(wire.encode({"pid": pid, "stacks": text}))
+            elif self._reactor.children.get(found.key) is found:
+                answer(Refused("no-answer", f"{where} has not told its stacks in time"))
+            else:
+                answer(Refused("no-worker", f"{where} has ended meanwhile"))
+
+        self._reactor.ask_for_stacks(child, tell)
 
 
 MOST_WORKERS = 1 << 15

@@ -1,9 +1,9 @@
 """The clients, among the workers.
 
-Responsible for who may connect and how many, and for the master's time that they get. A turn of the
-master's loop ends with :meth:`Server.serve`, when everything that the workers need is done; it
-takes a few milliseconds at most, and all clients together a part of the master's time. Never waits,
-and never lets an error out: supervision does not depend on it.
+Responsible for who may connect and how many, and for the master's time that they get. A turn of
+the master's loop ends with :meth:`Server.serve`, when everything that the workers need is done; it
+takes a few milliseconds, and all clients together get a part of the master's time. Never waits, and
+never lets an error out: supervision does not depend on it.
 
 The descriptors of the clients are in an epoll set of their own, which is one descriptor for the
 reactor: while the clients have had their part, it is not polled.
@@ -189,7 +189,7 @@ class Server:
         end = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, self._listener)
         try:
             with FORKS.lock:
-                fd, _ = end._accept()  # type: ignore[attr-defined]
+                fd, _ = end._accept()
                 FORKS.own(fd)
         except OSError as error:
             if error.errno in _NO_ROOM:

@@ -173,7 +173,7 @@ def trace(core: Core, now: int) -> list[dict[str, Any]]:
     wall = time.time()
     steps: list[dict[str, Any]] = []
     for at, events, effects in reversed(core.trace):
-        step = {
+        step: dict[str, Any] = {
             "at": wall - (now - at) / 1e9,
             "events": [_cut(one) for one in events],
             "effects": [_cut(one) for one in effects],

@@ -22,6 +22,8 @@ RELOAD = b"reload"
 READY = b"ready"
 RELOADED = b"reloaded"
 EXTEND = b"extend"
+STACKS = b"stacks"
+STATUS = b"status"
 
 
 class ReadyMessage(NamedTuple):
@@ -45,6 +47,17 @@ class ExtendMessage(NamedTuple):
     by: int  # nanoseconds from now
 
 
+class StatusMessage(NamedTuple):
+    """Up, and not over the worker's own channel: what it is doing, for people."""
+
+    pid: int
+    text: str
+
+
+class StacksMessage(NamedTuple):
+    """Down: write the stacks of your threads. Up: they are written."""
+
+
 class StopMessage(NamedTuple):
     """Down: terminate."""
 
@@ -55,7 +68,15 @@ class ReloadMessage(NamedTuple):
     generation: int
 
 
-Message: TypeAlias = ReadyMessage | ReloadedMessage | ExtendMessage | StopMessage | ReloadMessage
+Message: TypeAlias = (
+    ReadyMessage
+    | ReloadedMessage
+    | ExtendMessage
+    | StatusMessage
+    | StacksMessage
+    | StopMessage
+    | ReloadMessage
+)
 
 
 def pair() -> tuple[int, int]:
@@ -84,6 +105,10 @@ def encode(message: Message) -> bytes:
             return b"\0".join((RELOADED, b"%d" % generation, _grace(grace)))
         case ExtendMessage(by):
             return b"\0".join((EXTEND, b"%d" % by))
+        case StatusMessage(pid, text):
+            return b"\0".join((STATUS, b"%d" % pid, text.encode(errors="replace")))
+        case StacksMessage():
+            return STACKS
         case StopMessage():
             return STOP
         case ReloadMessage(generation):
@@ -104,6 +129,10 @@ def decode(datagram: bytes) -> Message | None:
                 return ReloadedMessage(int(generation), int(grace) if grace else None)
             case [b"extend", by]:
                 return ExtendMessage(int(by))
+            case [b"status", pid, text]:
+                return StatusMessage(int(pid), text.decode(errors="replace"))
+            case [b"stacks"]:
+                return StacksMessage()
             case [b"stop"]:
                 return StopMessage()
             case [b"reload", generation]:

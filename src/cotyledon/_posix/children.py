@@ -34,6 +34,7 @@ class Child:
 
     __slots__ = (
         "asked",
+        "asked_by_people",
         "cgroup",
         "channel",
         "grace",
@@ -45,6 +46,7 @@ class Child:
         "process",
         "service",
         "stacks",
+        "status",
         "unsent",
     )
 
@@ -57,9 +59,11 @@ class Child:
         self.channel = order.channel
         self.place = order.place
         self.stacks = order.stacks_fd  # where it writes the stacks of its threads (-1: nowhere)
-        self.asked = False  # for its stacks
+        self.asked = False  # for its stacks, by signal, because it is silent
+        self.asked_by_people = False  # for its stacks, over the channel
         self.killed = False  # by us
         self.name: str | None = None  # as it has told it
+        self.status: str | None = None  # what it says that it is doing
         self.owes = 0  # the generation that it was told of and has not taken up
         self.unsent: channel.Message | None = None  # until the channel has room again
 

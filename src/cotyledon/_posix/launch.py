@@ -28,6 +28,8 @@ class Ties(NamedTuple):
     """Where the stacks of its threads go when they are asked for (-1: nowhere)."""
     beat: memoryview
     """One cell, for the instant of its last heartbeat."""
+    news: int = -1
+    """Where it says what it is doing (-1: nowhere)."""
 
 
 class SentTies:
@@ -38,12 +40,18 @@ class SentTies:
         stacks_fd: see :class:`Ties`.
         pulse: where the heartbeats go.
         nofile: the limit of descriptors that the program started with, to be set again.
+        news: see :class:`Ties`.
     """
 
     def __init__(
-        self, channel: int, stacks_fd: int, pulse: Pulse, nofile: tuple[int, int] | None
+        self,
+        channel: int,
+        stacks_fd: int,
+        pulse: Pulse,
+        nofile: tuple[int, int] | None,
+        news: int = -1,
     ) -> None:
-        self._fds: tuple[int, ...] = channel, stacks_fd
+        self._fds: tuple[int, ...] = channel, stacks_fd, news
         self._pulse = pulse
         self._nofile = nofile
 
@@ -62,11 +70,11 @@ class SentTies:
         """Return the ties, in the process that they were sent to."""
         if self._nofile is not None:
             Descriptors.set(self._nofile)
-        channel_fd, stacks_fd = self._fds
+        channel_fd, stacks_fd, news = self._fds
         for fd in self._fds:
             if fd >= 0:
                 os.set_inheritable(fd, False)
-        return Ties(channel_fd, stacks_fd, self._pulse.cell)
+        return Ties(channel_fd, stacks_fd, self._pulse.cell, news)
 
 
 class Order:
@@ -77,6 +85,7 @@ class Order:
         place: its place in the guard's table.
         grace: its graceful timeout in nanoseconds, for the table.
         cgroup: a control group of its own, if there is one.
+        news: where it says what it is doing (-1: nowhere).
 
     If ``assignment.stacks``, a file in memory is made for the stacks of the worker's threads,
     as ``stacks_fd`` (else -1); the caller closes it, as it does ``channel``.
@@ -91,6 +100,7 @@ class Order:
         "channel",
         "error",
         "grace",
+        "news",
         "place",
         "process",
         "stacks_fd",
@@ -98,8 +108,14 @@ class Order:
     )
 
     def __init__(
-        self, assignment: Any, place: int, grace: int, cgroup: Cgroup | None = None
+        self,
+        assignment: Any,
+        place: int,
+        grace: int,
+        cgroup: Cgroup | None = None,
+        news: int = -1,
     ) -> None:
+        self.news = news
         self.assignment = assignment
         self.cgroup = cgroup
         self.place = place
@@ -118,6 +134,11 @@ class Order:
             FORKS.own(self.stacks_fd)
         self.process: Process | None = None
         self.error: BaseException | None = None
+
+    @property
+    def fds(self) -> tuple[int, ...]:
+        """What the worker has of them."""
+        return tuple(fd for fd in (self.theirs, self.stacks_fd, self.news) if fd >= 0)
 
     def drop_theirs(self) -> None:
         """Close the worker's end of the channel, which is its own now."""
@@ -152,13 +173,7 @@ class ForkLauncher:
 
     def launch(self, orders: Sequence[Order]) -> None:
         """See :meth:`Launcher.launch`."""
-        births = [
-            Birth(
-                partial(self._be, order),
-                (order.theirs,) if order.stacks_fd < 0 else (order.theirs, order.stacks_fd),
-            )
-            for order in orders
-        ]
+        births = [Birth(partial(self._be, order), order.fds) for order in orders]
         for order, pid in zip(orders, FORKS.fork(births), strict=True):
             order.drop_theirs()
             if isinstance(pid, OSError):
@@ -181,7 +196,7 @@ class ForkLauncher:
             order.cgroup.enter()
         self._limits.restore()
         beat = self._table.pulse(order.place).cell
-        self._main(order.assignment, Ties(order.theirs, order.stacks_fd, beat))
+        self._main(order.assignment, Ties(order.theirs, order.stacks_fd, beat, order.news))
 
 
 class SpawnedProcess(Process):
@@ -250,7 +265,7 @@ class ContextLauncher:
     def _start(self, order: Order) -> Process:
         nofile = None if self._limits is None else self._limits.before
         pulse = self._table.pulse(order.place)
-        ties = SentTies(order.theirs, order.stacks_fd, pulse, nofile)
+        ties = SentTies(order.theirs, order.stacks_fd, pulse, nofile, order.news)
         # A signal that arrives while the worker still imports waits until it has handlers.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, (*OURS, *stacks.SIGNALS))
         source = None

@@ -34,12 +34,14 @@ from cotyledon._core.events import (
     SpawnFailed,
 )
 from cotyledon._core.grace import bounded
-from cotyledon._posix import channel, memory, stacks
+from cotyledon._posix import channel, memory
+from cotyledon._posix.asking import Asking, Told
 from cotyledon._posix.cgroups import Cgroup
 from cotyledon._posix.children import Child
 from cotyledon._posix.fork import FORKS
 from cotyledon._posix.guard import Guard
 from cotyledon._posix.launch import Launcher, Order
+from cotyledon._posix.news import News
 from cotyledon._posix.processes import Process
 from cotyledon._posix.signals import Catcher, Wakeup
 from cotyledon._posix.strangers import Strangers
@@ -48,8 +50,6 @@ SECOND = 1_000_000_000
 GUARD_PAUSE = SECOND
 REAP_PAUSE = SECOND // 200
 """How long to leave a dead process alone whose status cannot be had yet."""
-ASK_LATE = SECOND * 3 // 4
-"""How long a worker that is silent may still be heard before it is asked for its stacks."""
 LAST = 2 * SECOND
 """How long killed processes may take to vanish when supervision has failed."""
 
@@ -89,7 +89,8 @@ class Reactor:
         self._guard_due: int | None = None  # when to start it again
         self.alarm: int | None = None  # when those who watch want wait() to return
         self._watched: dict[int, Callable[[], None]] = {}
-        self._asks: list[tuple[int, Child, int]] = []  # when, whom, and its last beat then
+        self.news = News()
+        self._asking = Asking(guard.table, self.children)
         self._unreaped: list[Child] = []  # dead, and their status cannot be had yet
         self._reap_due: int | None = None
         self._assign = assign
@@ -97,6 +98,7 @@ class Reactor:
         self._memory = memory.OutOfMemory()
         self._epoll = select.epoll()
         self._epoll.register(wakeup.fd, select.EPOLLIN)
+        self._epoll.register(self.news.ours, select.EPOLLIN)
         self._master = os.getpid()
         FORKS.own(self._epoll.fileno(), *wakeup.fds)
         self._start_guard()
@@ -105,9 +107,8 @@ class Reactor:
 
     def wait(self, until: int | None) -> list[Event]:
         """Wait for something to happen, at most until an instant; return what happened."""
-        self._ask_for_stacks()
-        ask_due = self._asks[0][0] if self._asks else None
-        for due in (self._guard_due, self._reap_due, self.alarm, ask_due):
+        self._asking.work()
+        for due in (self._guard_due, self._reap_due, self.alarm, self._asking.due):
             if due is not None and (until is None or due < until):
                 until = due
         if until is None:
@@ -131,6 +132,8 @@ class Reactor:
                         self._send_unsent(child)
             elif fd == self._wakeup.fd:
                 self._catcher.drain()
+            elif fd == self.news.ours:
+                self.news.hear()
             elif fd == self._guard_fd:
                 self._guard_lost()
             elif fd in self._watched:
@@ -160,14 +163,10 @@ class Reactor:
         del self._watched[fd]
         self._epoll.unregister(fd)
 
-    def _ask_for_stacks(self) -> None:
-        """Ask those who are silent still: a dump may end a worker whose threads are running."""
-        while self._asks and self._asks[0][0] <= time.monotonic_ns():
-            _, child, beat = self._asks.pop(0)
-            silent = child.name is None or self._guard.table.beat(child.place) == beat
-            if silent and self.children.get(child.key) is child:
-                child.asked = True
-                stacks.ask(child.process)
+    def ask_for_stacks(self, child: Child, tell: Told) -> None:
+        """Ask a worker for the stacks of its threads, for people; ``tell`` is called later."""
+        if self._asking.ask(child, tell):
+            self._expect(child)
 
     def _listen(self, child: Child, events: list[Event]) -> None:
         if child.channel < 0:
@@ -190,6 +189,8 @@ class Reactor:
                         child.owes = 0
                     self._guard_grace(child, grace)
                     events.append(Reloaded(child.key, generation, grace))
+                case channel.StacksMessage():
+                    self._asking.answered(child)
                 case _:
                     pass  # not something that a worker says
 
@@ -225,6 +226,8 @@ class Reactor:
         del self._by_fd[process.pidfd]
         self._guard.table.release(child.place)
         del self.children[child.key]
+        self.news.forget(child)
+        self._asking.lost(child)
         code, account = process.returncode, child.close()
         starved = code == -signal.SIGKILL and not child.killed and self._memory.killed()
         events.append(Exited(child.key, code, process.dumped, starved, account))
@@ -264,8 +267,7 @@ class Reactor:
                 if not process.kill() and not by_group:
                     self._say(CRITICAL, "process %d: not allowed to kill", process.pid)
             case DumpStacks():
-                beat = self._guard.table.beat(child.place)
-                self._asks.append((time.monotonic_ns() + ASK_LATE, child, beat))
+                self._asking.later(child)
             case ReadBeat():
                 answers.append(Heartbeat(child.key, self._guard.table.beat(child.place)))
             case MeasureMemory(_, limit):
@@ -303,7 +305,9 @@ class Reactor:
         assignment = self._assign(spawn)
         place = self._guard.table.reserve()
         try:
-            return Order(assignment, place, spawn.grace, self._cgroup(spawn.worker))
+            return Order(
+                assignment, place, spawn.grace, self._cgroup(spawn.worker), self.news.theirs
+            )
         except BaseException:
             self._guard.table.release(place)
             raise
@@ -321,6 +325,7 @@ class Reactor:
         self._guard.table.enter(order.place, process.pid, spawn.grace)
         child = Child(spawn.worker, spawn.service, spawn.grace, process, order)
         self.children[spawn.worker] = child
+        self.news.expect(child)
         FORKS.own(process.pidfd)
         self._by_fd[process.pidfd] = self._by_fd[child.channel] = child
         self._epoll.register(process.pidfd, select.EPOLLIN)
@@ -352,7 +357,8 @@ class Reactor:
         Otherwise its channel is not polled: its hanging up, which every death begins with, would
         wake us a moment before the pidfd does.
         """
-        what = select.EPOLLIN if child.name is None or child.owes else 0
+        owes = child.name is None or child.owes or child.asked_by_people
+        what = select.EPOLLIN if owes else 0
         if child.unsent is not None:
             what |= select.EPOLLOUT
         if what:
@@ -409,6 +415,7 @@ class Reactor:
         self._by_fd.clear()
         FORKS.disown(self._epoll.fileno(), *self._wakeup.fds)
         self._epoll.close()
+        self.news.close()
         self._guard.dismiss()
         if self._cgroups is not None:
             self._cgroups.finish()

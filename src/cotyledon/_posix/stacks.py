@@ -113,6 +113,54 @@ def _send_to_main_thread(process: Process, signum: int) -> None:
         ctypes.CDLL(None).tgkill(process.pid, process.pid, signum)
 
 
+def dump(fd: int, more: str = "") -> None:
+    """Write the stacks of all threads of this process to the file; never raises.
+
+    Unlike the answer to a signal it is Python that writes, so a thread that runs does no harm.
+
+    Args:
+        fd: what the master reads.
+        more: something to be written below them.
+    """
+    try:
+        os.write(fd, (_stacks() + more).encode(errors="replace"))
+    except Exception:  # a program that has replaced something that is needed
+        pass
+
+
+def _stacks() -> str:
+    import sys
+    import threading
+    import traceback
+
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    pieces = []
+    for ident, frame in sys._current_frames().items():
+        pieces.append(f"Thread {names.get(ident, 'of C code')!s} (most recent call last):\n")
+        stack = traceback.format_stack(frame)
+        mine = next((i for i, line in enumerate(stack) if __file__ in line), len(stack))
+        pieces.extend(stack[:mine])
+        pieces.append("\n")
+    return "".join(pieces)
+
+
+def clear(fd: int) -> None:
+    """Empty the file, for the next dump; never raises."""
+    try:
+        os.ftruncate(fd, 0)
+        os.lseek(fd, 0, os.SEEK_SET)  # where the worker writes, too: it is the same open file
+    except OSError:
+        pass
+
+
+def size(fd: int) -> int:
+    """Return how many bytes were written to the file so far; never raises."""
+    try:
+        return os.fstat(fd).st_size
+    except OSError:
+        return 0
+
+
 def read(fd: int) -> str:
     """Return what was written to the file so far, at most 64 KiB of it; never raises.
 

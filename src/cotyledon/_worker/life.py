@@ -25,6 +25,7 @@ from cotyledon._posix.signals import Catcher, Wakeup
 from cotyledon._say import say
 from cotyledon._titles import set_title
 from cotyledon._worker import multiprocess
+from cotyledon._worker.saying import Saying
 from cotyledon.run_as import RunAs
 from cotyledon.service import BaseService, Service
 from cotyledon.types import ServiceId, WorkerId
@@ -67,6 +68,7 @@ class Life:
     def __init__(self, assignment: Assignment, ties: Ties) -> None:
         self.assignment = assignment
         self.channel = ties.channel
+        self.stacks = ties.stacks
         self.name = assignment.name
         self.wakeup = Wakeup()
         self.catcher = Catcher(self.wakeup, self._at_once)
@@ -82,7 +84,10 @@ class Life:
         self._built = False
         self._called_ready = False
         self._announced = False
+        self.saying = Saying(ties.news, self.wakeup.wake)
         FORKS.own(ties.channel, *self.wakeup.fds)
+        if ties.news >= 0:
+            FORKS.own(ties.news)
         FORKS.forget = LINK.cut
         if ties.stacks >= 0:
             FORKS.own(ties.stacks)
@@ -100,6 +105,7 @@ class Life:
         LINK.beat = heartbeat
         LINK.ready = self._ready
         LINK.extend = self._extend
+        LINK.say = self.saying.say
 
     # The beginning
 
@@ -234,6 +240,12 @@ class Life:
         """Tell that the service's reload() has returned."""
         channel.send(self.channel, channel.ReloadedMessage(generation, self.grace))
 
+    def tell_stacks(self, more: str = "") -> None:
+        """Write the stacks of all threads for the master, and tell it so."""
+        if self.stacks >= 0:
+            stacks.dump(self.stacks, more)
+        channel.send(self.channel, channel.StacksMessage())
+
     def orders(self) -> list[channel.Message] | None:
         """Return what the master says; ``None``, and a line in the log, if it is gone."""
         messages = channel.receive(self.channel)
@@ -280,7 +292,7 @@ class Life:
 
     def leave(self, status: int) -> NoReturn:
         """Deliver and flush what is pending, then end the process."""
-        for finish in (multiprocess.finish, logging.shutdown, _flush):
+        for finish in (self.saying.finish, multiprocess.finish, logging.shutdown, _flush):
             try:
                 finish()
             except BaseException as error:

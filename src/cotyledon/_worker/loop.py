@@ -11,6 +11,7 @@ loop by asyncio's rules; it is taken up there, and the loop runs on for the end.
 
 import asyncio
 import inspect
+import io
 import signal
 from collections.abc import Collection
 from typing import Any, NoReturn
@@ -102,12 +103,18 @@ class Loop:
     def _on_signal(self) -> None:
         life = self._life
         life.catcher.drain()
+        self._say_later()
         while life.catcher.caught:
             signum = life.catcher.caught.popleft()
             if signum == signal.SIGTERM:
                 self._terminate()
             elif signum == signal.SIGHUP:
                 self._reload(life.told)
+
+    def _say_later(self) -> None:
+        wait = self._life.saying.flush()
+        if wait is not None:
+            self._loop.call_later(wait, self._say_later)
 
     def _obey(self) -> None:
         messages = self._life.orders()
@@ -121,8 +128,20 @@ class Loop:
                     self._terminate()
                 case channel.ReloadMessage(generation):
                     self._reload(generation)
+                case channel.StacksMessage():
+                    self._life.tell_stacks(self._stacks_of_tasks())
                 case _:
                     pass
+
+    def _stacks_of_tasks(self) -> str:
+        pieces = io.StringIO()
+        for task in asyncio.all_tasks(self._loop):
+            try:
+                task.print_stack(file=pieces)
+            except Exception:  # what stands for a coroutine may have no frames
+                pieces.write(f"{task!r}\n")
+            pieces.write("\n")
+        return pieces.getvalue()
 
     # run() and reload()
 

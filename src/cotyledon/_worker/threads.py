@@ -53,7 +53,8 @@ class Threads:
                     self._terminate()
                 elif signum == signal.SIGHUP:
                     self._reload(life.told)
-            for fd, _ in poll.poll():
+            wait = life.saying.flush()
+            for fd, _ in poll.poll(wait and wait * 1000):
                 if fd == life.wakeup.fd:
                     life.catcher.drain()
                 elif not self._obey():
@@ -71,6 +72,8 @@ class Threads:
                     self._terminate()
                 case channel.ReloadMessage(generation):
                     self._reload(generation)
+                case channel.StacksMessage():
+                    self._life.tell_stacks()
                 case _:
                     pass
         return True
