@@ -4,6 +4,7 @@ Responsible for asking, and for choosing between people and machines as readers.
 """
 
 import json
+import time
 from typing import Any
 
 import click
@@ -107,7 +108,8 @@ def trace(where: str | None, as_json: bool) -> int:
         click.echo(json.dumps(steps, indent=2))
         return Exit.DONE
     for step in steps:
-        click.echo(f"at {step['at']}")
+        clock = time.strftime("%H:%M:%S", time.localtime(step["at"]))
+        click.echo(f"{clock}.{int(step['at'] % 1 * 1000):03d}")
         for text in step["events"]:
             click.echo(f"  <- {text}")
         for text in step["effects"]:

@@ -28,6 +28,9 @@ HEAD = (
 RIGHT = {2, 3, 4, 5, 6, 7}
 """The columns with figures."""
 
+REMEMBERED = 10
+"""So many deaths in a slot are in the status."""
+
 Cell = tuple[str, str]
 
 
@@ -126,7 +129,8 @@ def _service_row(service: dict[str, Any]) -> list[Cell]:
     state = state_of(service)
     up = [one["uptime"] for one in workers if one["pid"] is not None and one["uptime"]]
     shared = [one["shared"] for one in workers if one["shared"] is not None]
-    respawns = service["totals"]["starts"].get("respawn", 0)
+    deaths = service["totals"]["deaths"]
+    unasked = sum(count for reason, count in deaths.items() if reason in BAD_REASONS)
     last = min(
         (death for one in workers for death in one["deaths"]),
         key=lambda death: float(death["ago"]),
@@ -141,7 +145,7 @@ def _service_row(service: dict[str, Any]) -> list[Cell]:
         (words.size(_sum([one["private"] for one in workers])), ""),
         # The same pages for all of them: the sum would count them once for each.
         (words.size(max(shared, default=None)), ""),
-        (str(respawns), "yellow" if respawns else ""),
+        (str(unasked), "yellow" if unasked else ""),
         _death(last),
     ]
 
@@ -167,9 +171,15 @@ def _worker_row(worker: dict[str, Any]) -> list[Cell]:
         (words.duration(worker["uptime"] if worker["pid"] is not None else None), ""),
         (words.size(worker["private"]), ""),
         (words.size(worker["shared"]), ""),
-        (str(max(0, worker["starts"] - 1)), ""),
+        (_unasked(worker["deaths"]), ""),
         (text, style),
     ]
+
+
+def _unasked(deaths: list[dict[str, Any]]) -> str:
+    """Return how many of the remembered deaths nobody had asked for."""
+    count = sum(death["reason"] in BAD_REASONS for death in deaths)
+    return f"{count}+" if count == REMEMBERED else str(count)
 
 
 def _death(death: dict[str, Any] | None) -> Cell:

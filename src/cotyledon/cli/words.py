@@ -13,6 +13,8 @@ def duration(seconds: float | None) -> str:
     """Return a duration in its two largest units; ``-`` if there is none."""
     if seconds is None:
         return "-"
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f}ms"
     if seconds < 10:
         return f"{seconds:.1f}s"
     left = round(seconds)
