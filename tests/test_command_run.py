@@ -9,6 +9,9 @@ import sys
 
 import pytest
 
+import cotyledon
+from cotyledon._checks import known_of, name_of
+from cotyledon.cli.worker import Prepared
 from tests.command import Shell, shell
 from tests.harness import until
 
@@ -64,12 +67,19 @@ def test_under_other_start_methods_workers_have_their_lines_and_names(shell, met
     assert program.stop() == 0
 
 
-def test_what_the_class_tells_before_there_is_an_instance_is_not_lost(shell):
-    program = shell.run("command_services:Db")
-    program.wait_for("init")
-    [service] = shell.status().values()
-    assert service["name"] == "Db"
-    assert program.stop() == 0
+def test_what_the_class_tells_before_there_is_an_instance_is_not_lost():
+    class Mine(cotyledon.Service):
+        name = "mine"
+        graceful_shutdown_timeout = 3
+        policy = cotyledon.Policy(restart="never")
+
+        def reload(self):
+            pass
+
+    prepared = Prepared("somewhere:Mine", Mine)
+    assert known_of(prepared) == known_of(Mine) == (3_000_000_000, True)
+    assert name_of(prepared) == "mine"
+    assert prepared.policy is Mine.policy
 
 
 # What cannot

@@ -30,18 +30,21 @@ class Web(support.Talker):
 
 
 class Db(support.Talker):
+    name = "Db"
     policy = Policy(backoff=Backoff(initial=1, cap=7))
 
 
 class Never(support.Talker):
     """Is never ready."""
 
+    name = "Never"
     policy = Policy(start=Start(ready="told"), rollout=Rollout(progress_deadline=0.5))
 
 
 class Crashing(support.Talker):
     """Ends as soon as it is ready, and then waits long for its next start."""
 
+    name = "Crashing"
     policy = Policy(backoff=Backoff(initial=100, cap=100, jitter=0))
 
     def run(self) -> None:
@@ -51,6 +54,8 @@ class Crashing(support.Talker):
 class Wrong(support.Talker):
     """Says that its configuration is wrong."""
 
+    name = "Wrong"
+
     def __init__(self, worker_id: int) -> None:
         super().__init__(worker_id)
         if os.path.exists(os.path.join(support.DIRECTORY, "wrong")):
@@ -59,6 +64,8 @@ class Wrong(support.Talker):
 
 class Slow(support.Talker):
     """Stops when the test lets it."""
+
+    name = "Slow"
 
     def terminate(self) -> None:
         support.event("terminating")

@@ -132,6 +132,13 @@ def call(args: Sequence[str]) -> int:
         return _end(Exit.USAGE, error.format_message())
     except KeyboardInterrupt:
         return 130
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        if args[:1] and args[0] in ("run", "unit", "doctor"):
+            raise
+        from cotyledon.cli.target import innermost
+
+        text = f"an answer that this version does not understand: {innermost(error)}"
+        return _end(Exit.NO_MANAGER, text)
     except BrokenPipeError:
         # Whoever read the output has seen enough; the interpreter must not try once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
