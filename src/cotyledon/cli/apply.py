@@ -41,6 +41,7 @@ class Applied:
         self._keep_grace = keep_grace
         self._level = level
         self._ids: dict[str, Any] = {}
+        self._paused: dict[str, Any] = {}  # removed from the file, and not from the manager
         for service in config.services.values():
             self._add(service)
 
@@ -55,8 +56,7 @@ class Applied:
         changes = self._change_manager(old, new)
         for name in reversed(old.services):
             if name not in new.services:
-                self._manager.remove(self._ids.pop(name))
-                changes.append(f"{name} removed")
+                changes.append(self._remove(name))
         for name, service in new.services.items():
             before = old.services.get(name)
             if before is None:
@@ -72,7 +72,30 @@ class Applied:
             service.target, service.service, service.name, service.environment, self._settings
         )
 
+    def _remove(self, name: str) -> str:
+        known = self._ids.pop(name)
+        try:
+            self._manager.remove(known)
+        except ValueError:
+            # A service of this manager was added after it, and refers to it for ever.
+            self._paused[name] = known
+            self._manager.reconfigure(known, 0)
+            return f"{name} paused until the next start: others came after it"
+        return f"{name} removed"
+
     def _add(self, service: ServiceConfig) -> None:
+        known = self._paused.pop(service.name, None)
+        if known is not None:
+            self._ids[service.name] = known
+            self._manager.reconfigure(
+                known,
+                service.workers,
+                service=self._prepared(service),
+                args=service.args,
+                kwargs=service.kwargs,
+                policy=service.policy,
+            )
+            return
         self._ids[service.name] = self._manager.add(
             self._prepared(service),
             max(1, service.workers),

@@ -191,19 +191,13 @@ def policy_of(path: str, where: str, given: Any, default: Policy) -> Policy:
     Raises:
         Fault: a key is unknown, or a value wrong.
     """
-    shape = shaped(path, where, given, PolicyShape)
-    changes = _given(shape)
+    shaped(path, where, given, PolicyShape)
+    changes = dict(given)  # as they are written there, for errors
     for name, kind in PARTS.items():
         if name in changes:
             before = getattr(default, name)
-            part = _given(changes[name])
-            changes[name] = _checked(path, f"{where}.{name}", part, kind, before)
+            changes[name] = _checked(path, f"{where}.{name}", dict(changes[name]), kind, before)
     return _checked(path, where, changes, Policy, default)  # type: ignore[no-any-return]
-
-
-def _given(shape: Any) -> dict[str, Any]:
-    every = {name: getattr(shape, name) for name in shape.__struct_fields__}
-    return {name: value for name, value in every.items() if value is not Unset}
 
 
 def _checked(path: str, where: str, changes: dict[str, Any], kind: Any, before: Any) -> Any:
