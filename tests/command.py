@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness import PROGRAMS, SOURCES, HERE, Program, until
+from tests.harness import HERE, PROGRAMS, SOURCES, Program, until
 
 
 class Shell:

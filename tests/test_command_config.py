@@ -1,5 +1,6 @@
 """The configuration file: what is said of mistakes, and what SIGHUP makes of changes."""
 
+import re
 import signal
 from pathlib import Path
 
@@ -86,8 +87,7 @@ def error(written, text):
         (WEB + "policy.success = [0, 'x']", "services.web.policy.success[1]: expected an int"),
         (WEB + "policy.success = 78", "services.web.policy: exit status 78 is in 'success' and"),
         (WEB + "policy.backoff.cap = '5x'",
-         "app.toml: services.web.policy.backoff.cap: expected a number of seconds, or a number "
-         "with one of the units ms, s, m, h, d, such as '10m', got \"5x\""),
+         "services.web.policy.backoff.cap: expected a number of seconds, or a number with one of "),
         (WEB + "policy.backoff.cap = [1]",
          "services.web.policy.backoff.cap: expected a number or a string, got [1]"),
         (WEB + "policy.backoff.cpa = 1", "services.web.policy.backoff.cpa: unknown key (did you"),
@@ -109,7 +109,7 @@ def test_a_mistake_is_one_line_that_says_where_and_what(written, text, expected)
 def test_a_file_that_is_not_utf8_or_not_there_is_said_so(written):
     path = written("")
     Path(path).write_bytes(b"name = '\xff'")
-    with pytest.raises(Fault, match="app.toml: is not UTF-8 at byte 8"):
+    with pytest.raises(Fault, match=r"app.toml: is not UTF-8 at byte 8"):
         read(path)
     with pytest.raises(Fault, match=r"nowhere.toml: cannot be read: No such file"):
         read("nowhere.toml")
@@ -182,11 +182,11 @@ def test_every_key_is_in_the_docs():
         *schema.FileShape.__struct_fields__,
         *schema.ServiceShape.__struct_fields__,
         *schema.PolicyShape.__struct_fields__,
-        *schema.Logging.__struct_fields__,
+        *(f"logging.{name}" for name in schema.Logging.__struct_fields__),
     }
     for kind in schema.PARTS.values():
-        names.update(kind.__slots__)
-    missing = {name for name in names if f"`{name}`" not in text and f".{name}`" not in text}
+        names.update(kind.__slots__)  # type: ignore[attr-defined]
+    missing = {name for name in names if not re.search(rf"`\.?({name}|{name}\.\w+)`", text)}
     assert not missing
 
 
@@ -231,7 +231,7 @@ def reread(program, path, text):
 @real
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_workers_have_their_names_arguments_and_environment(shell, method):
-    path, program = begin(shell, START.format(workers=2), "--start-method", method)
+    _, program = begin(shell, START.format(workers=2), "--start-method", method)
     for built in program.collect(2, "built"):
         assert built["args"] == [1]
         assert built["kwargs"] == {"colour": "red"}
@@ -301,7 +301,7 @@ def test_what_concerns_the_workers_replaces_them(shell, old, new, what):
     shell.ask("reload", "--wait")
     after = shell.status()["web"]["workers"]
     assert not before & {one["pid"] for one in after}
-    last = [e for e in program.all("built") if e.pid == after[0]["pid"]][0]
+    last = next(e for e in program.all("built") if e.pid == after[0]["pid"])
     expected = {
         "environment": ([1], {"colour": "red"}, "bye"),
         "args": ([2], {"colour": "red"}, "hello"),

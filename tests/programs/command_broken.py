@@ -4,7 +4,7 @@ from typing import Any
 
 
 def inner() -> Any:
-    return {}["missing"]
+    return dict[str, Any]()["missing"]
 
 
 VALUE = inner()

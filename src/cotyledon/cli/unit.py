@@ -127,6 +127,12 @@ def installed() -> int | None:
         return None
 
 
+def _is_below(wanted: Wanted, *folders: str) -> bool:
+    """Whether the program or its Python is somewhere below one of some folders."""
+    needed = (wanted.directory, sys.prefix, os.path.realpath(sys.executable))
+    return any(f"{path}/".startswith(f"{folder}/") for path in needed for folder in folders)
+
+
 def text(wanted: Wanted) -> str:
     """Return the unit."""
     reloads = wanted.version >= NOTIFY_RELOAD
@@ -180,11 +186,9 @@ def text(wanted: Wanted) -> str:
     if wanted.user is None:
         lines.append("RuntimeDirectoryPreserve=yes")
     lines += ["", *HARDENING]
-    if not wanted.directory.startswith(("/home", "/root")):
-        lines.append("ProtectHome=yes")
-    else:
-        lines.append("ProtectHome=read-only")
-    if not wanted.directory.startswith("/tmp"):
+    home = _is_below(wanted, "/home", "/root", "/run/user")
+    lines.append(f"ProtectHome={'read-only' if home else 'yes'}")
+    if not _is_below(wanted, "/tmp", "/var/tmp"):
         lines.append("PrivateTmp=yes")
     lines += [
         f"# Where it may write: StateDirectory={wanted.name} for /var/lib/{wanted.name}, or",

@@ -15,7 +15,7 @@ def duration(seconds: float | None) -> str:
         return "-"
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f}ms"
-    if seconds < 10:
+    if seconds < 9.95:
         return f"{seconds:.1f}s"
     left = round(seconds)
     parts: list[str] = []
