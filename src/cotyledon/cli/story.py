@@ -85,7 +85,8 @@ def story(service: dict[str, Any], worker: dict[str, Any], at: float, last: int)
         return [*lines, (f"No worker has died in this slot ({starts}).", "")]
     told = deaths[-last:]
     more = "" if len(told) == len(deaths) else f", {len(deaths)} are remembered"
-    lines.append((f"{starts}; the last {words.many(len(told), 'death')}{more}:", ""))
+    which = "the last death" if len(told) == 1 else f"the last {len(told)} deaths"
+    lines.append((f"{starts}; {which}{more}:", ""))
     for death in reversed(told):
         lines += _death(death, at)
     return lines
@@ -150,11 +151,12 @@ def _usage(usage: Any) -> str:
     if not isinstance(usage, dict):
         names = ("user", "system", "max_rss", "major_faults")
         usage = dict(zip(names, usage, strict=False))
+    faults = usage["major_faults"]
+    waited = f"; it waited {words.many(faults, 'time')} for a page from a disk" if faults else ""
     return (
         f"    It used {words.duration(usage['user'])} of CPU in user code and "
-        f"{words.duration(usage['system'])} in the kernel, at most "
-        f"{words.size(usage['max_rss'])} of memory, and waited "
-        f"{words.many(usage['major_faults'], 'time')} for a page from a disk."
+        f"{words.duration(usage['system'])} in the kernel, and at most "
+        f"{words.size(usage['max_rss'])} of memory{waited}."
     )
 
 

@@ -48,7 +48,7 @@ def _died(event: dict[str, Any]) -> Line:
 
 
 def _started(event: dict[str, Any]) -> Line:
-    reason = {"wanted": "", "respawn": " after a death", "successor": " as a successor"}
+    reason = {"wanted": "", "respawn": " again", "successor": " as a successor"}
     return f"started{reason.get(event['reason'], '')}, pid {event['pid']}", ""
 
 
