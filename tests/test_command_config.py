@@ -87,7 +87,7 @@ def error(written, text):
         (WEB + "policy.success = [0, 'x']", "services.web.policy.success[1]: expected an int"),
         (WEB + "policy.success = 78", "services.web.policy: exit status 78 is in 'success' and"),
         (WEB + "policy.backoff.cap = '5x'",
-         "services.web.policy.backoff.cap: expected a number of seconds, or a number with one of "),
+         "services.web.policy.backoff.cap: expected a number of seconds, or a number with one"),
         (WEB + "policy.backoff.cap = [1]",
          "services.web.policy.backoff.cap: expected a number or a string, got [1]"),
         (WEB + "policy.backoff.cpa = 1", "services.web.policy.backoff.cpa: unknown key (did you"),
@@ -367,7 +367,7 @@ def test_the_level_changes_at_once(shell):
 @real
 def test_a_service_that_others_came_after_is_paused_when_it_is_removed(shell):
     text = START.format(workers=1)
-    path, program = begin(shell, text.replace("args", "after = ['db']\nargs"))
+    path, program = begin(shell, text.replace("\nargs", "\nafter = ['db']\nargs"))
     until(lambda: shell.status()["web"]["ready"] == 1, "web is ready")
     line = reread(program, path, text[: text.index("[services.db]")])
     assert "db paused" in line

@@ -78,8 +78,8 @@ class Loop(cotyledon.AsyncService):
         await asyncio.Event().wait()
 
 
-def factory(worker_id: int) -> cotyledon.Service:
-    return Web(worker_id, "made")
+def factory(worker_id: int, *args: Any, **kwargs: Any) -> cotyledon.Service:
+    return Web(worker_id, *args, "made", **kwargs)
 
 
 def make() -> cotyledon.ServiceManager:
