@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Mapping
 from logging import CRITICAL, WARNING
-from typing import Any
+from typing import Any, Protocol
 
 from cotyledon._checks import Spec
 from cotyledon._core.effects import Spawn
@@ -34,6 +34,45 @@ from cotyledon.systemd import Notifier
 from cotyledon.types import WorkerId
 
 
+class Place(Protocol):
+    """Where a manager is in the file system: a lock on its name, and a socket."""
+
+    name: str | None
+    listener: int
+    """The descriptor of the socket (-1: there is none)."""
+
+    def __enter__(self) -> object: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class _Nowhere:
+    """The place of a manager that has neither."""
+
+    name: str | None = None
+    listener = -1
+
+    def __enter__(self) -> object:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def place_of(name: Any, control: Any) -> Place:
+    """Return the place of a manager; it is taken when it is entered.
+
+    Raises:
+        TypeError: one of them has the wrong type.
+        ValueError: the name or the path cannot be one, or there is no folder for them.
+    """
+    if name is None and (control is None or control is False):
+        return _Nowhere()
+    from cotyledon._control import place  # here: who has neither does not pay for it
+
+    return place.Place(name, control)
+
+
 class Master:
     """The parts of a manager that exist while it runs.
 
@@ -47,7 +86,7 @@ class Master:
         context: the ``multiprocessing`` context (``None``: fork).
         freeze_heap: keep the heap shared with the workers.
         subreaper: adopt the orphans of workers, and reap them.
-        place: of its name and its control socket, taken; ``None``: it has neither.
+        place: of its name and its control socket, taken.
     """
 
     def __init__(
@@ -62,7 +101,7 @@ class Master:
         context: Any,
         freeze_heap: bool,
         subreaper: bool,
-        place: Any = None,
+        place: "Place",
     ) -> None:
         self._core = core
         self._lock = lock
@@ -121,10 +160,10 @@ class Master:
                 context, runtime.main_spawned, self._guard.table, self._limits
             )
 
-        if place is not None and place.listener >= 0:
+        if place.listener >= 0:
             self._serve(place, inbox)
 
-    def _serve(self, place: Any, inbox: Inbox) -> None:
+    def _serve(self, place: "Place", inbox: Inbox) -> None:
         # Here: who has no control socket does not pay for it.
         from cotyledon._control.desk import Desk
         from cotyledon._control.server import Server

@@ -24,7 +24,7 @@ def take(
     services: Mapping[int, tuple[ServiceId, str]],
     children: Mapping[int, Child],
     names: Mapping[int, str],
-    beat: Callable[[int], int],
+    beat: Callable[[int], int] | None,
 ) -> ManagerStatus:
     """Return what holds at the instant ``now``; ``beat`` tells the last heartbeat of a place."""
     return ManagerStatus(
@@ -57,7 +57,7 @@ def _worker(
     now: int,
     children: Mapping[int, Child],
     stopping: bool,
-    beat: Callable[[int], int],
+    beat: Callable[[int], int] | None,
 ) -> WorkerStatus:
     worker, second = slot.worker, slot.second
     deaths = tuple(_death(record, now) for record in slot.deaths)
@@ -82,7 +82,7 @@ def _worker(
             second_state,
         )
     child = children.get(worker.key)
-    beaten_at = 0 if child is None else beat(child.place)
+    beaten_at = 0 if child is None or beat is None else beat(child.place)
     return WorkerStatus(
         WorkerId(slot.worker_id),
         worker.phase.name.lower(),

@@ -34,9 +34,8 @@ from cotyledon._core.events import (
 )
 from cotyledon._core.machine import Core
 from cotyledon._loop import Hooks, Inbox
-from cotyledon._master import Master
+from cotyledon._master import Master, place_of
 from cotyledon._posix.fork import FORKS
-from cotyledon._posix.limits import open_standard_descriptors
 from cotyledon._posix.signals import EarlyCatcher
 from cotyledon._say import say
 from cotyledon.async_service import AsyncService
@@ -98,7 +97,7 @@ class ServiceManager:
         self._freeze_heap = freeze_heap
         self._subreaper = subreaper
         self._mp_context = check_context(mp_context)
-        self._place = None if name is None and not control else _place(name, control)
+        self._place = place_of(name, control)
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._specs: dict[int, Spec] = {}
@@ -322,7 +321,7 @@ class ServiceManager:
                 {key: (spec.id, spec.name) for key, spec in list(self._specs.items())},
                 {} if master is None else dict(master.children),
                 {} if master is None else master.names,
-                _never if master is None else master.beat,
+                None if master is None else master.beat,
             )
 
     # The run
@@ -387,17 +386,10 @@ class ServiceManager:
             self._core.record(time.monotonic_ns(), event)
 
     def _supervise(self) -> int:
-        if self._place is None:
-            return self._supervise_in(None)
-        open_standard_descriptors()
-        self._place.take()
-        try:
-            return self._supervise_in(self._place)
-        finally:
-            if os.getpid() == self._pid:  # or a hook has forked, and this is its child
-                self._place.leave()
+        with self._place:
+            return self._supervise_there()
 
-    def _supervise_in(self, place: Any) -> int:
+    def _supervise_there(self) -> int:
         with self._lock:
             self._record_requests()
         master = Master(
@@ -410,20 +402,10 @@ class ServiceManager:
             context=self._mp_context,
             freeze_heap=self._freeze_heap,
             subreaper=self._subreaper,
-            place=place,
+            place=self._place,
         )
         self._master = master
         try:
             return master.run()
         finally:
             self._master = None
-
-
-def _never(place: int) -> int:
-    return 0
-
-
-def _place(name: Any, control: Any) -> Any:
-    from cotyledon._control.place import Place  # here: who has neither does not pay for it
-
-    return Place(name, control)

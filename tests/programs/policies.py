@@ -8,6 +8,7 @@ that for later workers; SIGUSR1 has the master evaluate the file ``command``.
 import ctypes
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -73,6 +74,20 @@ class Actor(cotyledon.Service):
 
     def do_extend(self, seconds: float) -> None:
         self.extend(seconds)
+
+    def do_status(self, *texts: str) -> None:
+        for text in texts:
+            self.status(text)
+
+    def do_chatter(self, times: int) -> None:
+        for number in range(times):
+            self.status(f"number {number}")
+        self.say("chattered")
+
+    def do_match(self) -> None:
+        """Hold the GIL, for ever."""
+        self.say("matches")
+        re.match(r"(a+)+$", "a" * 60 + "b")
 
     def do_sleep(self, seconds: float) -> None:
         time.sleep(seconds)

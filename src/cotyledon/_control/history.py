@@ -11,7 +11,7 @@ from typing import Any
 
 from cotyledon._control import wire
 from cotyledon._core.effects import Effect, Reason, Spawn, Terminate, WorkerDied, WorkerReady
-from cotyledon.notices import Notice
+from cotyledon.notices import Notice, WorkerStatus
 
 KEPT = 256
 SECOND = 1e9
@@ -55,7 +55,8 @@ class History:
         """Remember an event, and give it its number."""
         past = Past(self.next, event)
         self.next += 1
-        self._events.append(past)
+        if not isinstance(event, WorkerStatus):  # many, and the status has the last ones
+            self._events.append(past)
         return past
 
     def last(self, count: int) -> list[Past]:

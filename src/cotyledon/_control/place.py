@@ -13,9 +13,10 @@ import fcntl
 import os
 import stat
 import time
-from typing import Any
+from typing import Any, Self
 
 from cotyledon._posix.fork import FORKS
+from cotyledon._posix.limits import open_standard_descriptors
 from cotyledon._where import check_name, check_path, own_folder
 
 BACKLOG = 64
@@ -42,6 +43,7 @@ class Place:
         self.lock_path = self._lock_path()
         self.listener = -1
         self._lock = -1
+        self._pid = -1  # of the process that has taken it
         self._inode: tuple[int, int] | None = None
 
     def _path(self, control: Any) -> str | None:
@@ -77,12 +79,22 @@ class Place:
         folder = os.path.dirname(self.path) if own is None and self.path else self._folder()
         return os.path.join(folder, f"{self.name}.lock")
 
+    def __enter__(self) -> Self:
+        self.take()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if os.getpid() == self._pid:  # or a hook has forked, and this is its child
+            self.leave()
+
     def take(self) -> None:
         """Take the lock, and listen.
 
         Raises:
             RuntimeError: another manager has the name or the socket, or the file system refuses.
         """
+        open_standard_descriptors()
+        self._pid = os.getpid()
         try:
             if self.lock_path is not None:
                 _make_folder(os.path.dirname(self.lock_path))

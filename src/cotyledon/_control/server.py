@@ -1,9 +1,9 @@
 """The clients, among the workers.
 
 Responsible for who may connect and how many, and for the master's time that they get. A turn of
-the master's loop ends with :meth:`Server.serve`, when everything that the workers need is done; it
-takes a few milliseconds, and all clients together get a part of the master's time. Never waits, and
-never lets an error out: supervision does not depend on it.
+the master's loop ends with :meth:`Server.serve`, when everything that the workers need is done;
+it takes a few milliseconds, and all clients together get a part of the master's time. Never waits,
+and never lets an error out: supervision does not depend on it.
 
 The descriptors of the clients are in an epoll set of their own, which is one descriptor for the
 reactor: while the clients have had their part, it is not polled.
@@ -77,7 +77,7 @@ class Server:
             self._epoll = select.epoll()
             FORKS.own(self._epoll.fileno())
         self._epoll.register(listener, select.EPOLLIN)
-        reactor.watch(self._epoll.fileno(), self._wake)
+        reactor.watches.add(self._epoll.fileno(), self._wake)
 
     def _wake(self) -> None:
         self._ready = True
@@ -123,7 +123,7 @@ class Server:
         self._guarded(self._serve)
 
     def _serve(self) -> None:
-        due = self._reactor.alarm
+        due = self._reactor.watches.alarm
         if not (self._ready or self._fresh or (due is not None)):
             return
         began = time.monotonic_ns()
@@ -146,7 +146,7 @@ class Server:
         paused = self._credit <= 0
         if paused is not self._paused:
             self._paused = paused
-            self._reactor.pause(self._epoll.fileno(), paused=paused)
+            self._reactor.watches.pause(self._epoll.fileno(), paused=paused)
         return not paused
 
     def _look_around(self, began: int) -> int:
@@ -181,7 +181,7 @@ class Server:
             due = max(due, rested) if due is not None else rested
         elif self._ready or self._fresh:
             due = 0
-        self._reactor.alarm = due
+        self._reactor.watches.alarm = due
 
     # Connections
 
@@ -189,7 +189,7 @@ class Server:
         end = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, self._listener)
         try:
             with FORKS.lock:
-                fd, _ = end._accept()
+                fd, _ = end._accept()  # type: ignore[attr-defined]
                 FORKS.own(fd)
         except OSError as error:
             if error.errno in _NO_ROOM:
@@ -235,7 +235,7 @@ class Server:
         client.gone = True
         del self._clients[fd]
         for those in (self._followers, self._later, self._fresh):
-            those.pop(fd, None)  # type: ignore[attr-defined]
+            those.pop(fd, None)
         self._epoll.unregister(fd)  # by hand: a child may hold the same open file for a moment
         self._close_fd(fd)
 
@@ -305,6 +305,7 @@ class Server:
         else:
             client.send(wire.answer(number, found))
         self._fresh[client.fd] = client
+        self._reactor.watches.alarm = 0  # this may be the beginning of its wait()
 
     def _follow(self, client: Client, number: int | str | None, last: int) -> None:
         if client.following:
@@ -356,8 +357,8 @@ class Server:
                 poll.poll(left * 1000)
                 client.flush()
             self._close(client)
-        self._reactor.unwatch(self._epoll.fileno())
-        self._reactor.alarm = None
+        self._reactor.watches.remove(self._epoll.fileno())
+        self._reactor.watches.alarm = None
         with FORKS.lock:
             FORKS.disown(self._epoll.fileno())
             self._epoll.close()

@@ -26,7 +26,8 @@ milliseconds where there are many CPUs with much to do.
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from logging import WARNING
 
 from cotyledon._posix.fork import FORKS
 
@@ -175,6 +176,7 @@ class Cgroups:
         """Keeps what is here from being swept away by another master. Forked workers do not have
         it, the guard must keep it."""
         self.busy: list[Cgroup] = []
+        self._said = False
         """Those of dead workers in which something is still on its way out."""
         FORKS.own(fd)
 
@@ -223,6 +225,14 @@ class Cgroups:
             os.mkdir(cgroup.directory)
         except OSError:
             return None
+        return cgroup
+
+    def make_or_say(self, name: str, say: Callable[..., None]) -> Cgroup | None:
+        """Make the group of a worker; log it if that cannot be done, the first time."""
+        cgroup = self.make(name)
+        if cgroup is None and not self._said:
+            self._said = True
+            say(WARNING, "no control group can be made: process groups have to do")
         return cgroup
 
     def at(self, name: str) -> Cgroup:

@@ -10,7 +10,7 @@ import select
 import signal
 import time
 from collections.abc import Callable, Iterable
-from logging import CRITICAL, ERROR, WARNING
+from logging import CRITICAL, ERROR
 from typing import Any
 
 from cotyledon._core.effects import (
@@ -36,7 +36,6 @@ from cotyledon._core.events import (
 from cotyledon._core.grace import bounded
 from cotyledon._posix import channel, memory
 from cotyledon._posix.asking import Asking, Told
-from cotyledon._posix.cgroups import Cgroup
 from cotyledon._posix.children import Child
 from cotyledon._posix.fork import FORKS
 from cotyledon._posix.guard import Guard
@@ -45,6 +44,7 @@ from cotyledon._posix.news import News
 from cotyledon._posix.processes import Process
 from cotyledon._posix.signals import Catcher, Wakeup
 from cotyledon._posix.strangers import Strangers
+from cotyledon._posix.watches import Watches
 
 SECOND = 1_000_000_000
 GUARD_PAUSE = SECOND
@@ -80,15 +80,12 @@ class Reactor:
         self.launcher: Launcher | None = None
         self._strangers = strangers
         self._cgroups = guard.cgroups
-        self._said_no_cgroup = False
         self._wakeup = wakeup
         self._catcher = catcher
         self._guard = guard
         self._say = say
         self._guard_fd = -1
         self._guard_due: int | None = None  # when to start it again
-        self.alarm: int | None = None  # when those who watch want wait() to return
-        self._watched: dict[int, Callable[[], None]] = {}
         self.news = News()
         self._asking = Asking(guard.table, self.children)
         self._unreaped: list[Child] = []  # dead, and their status cannot be had yet
@@ -97,6 +94,7 @@ class Reactor:
         self._by_fd: dict[int, Child] = {}
         self._memory = memory.OutOfMemory()
         self._epoll = select.epoll()
+        self.watches = Watches(self._epoll)
         self._epoll.register(wakeup.fd, select.EPOLLIN)
         self._epoll.register(self.news.ours, select.EPOLLIN)
         self._master = os.getpid()
@@ -108,7 +106,7 @@ class Reactor:
     def wait(self, until: int | None) -> list[Event]:
         """Wait for something to happen, at most until an instant; return what happened."""
         self._asking.work()
-        for due in (self._guard_due, self._reap_due, self.alarm, self._asking.due):
+        for due in (self._guard_due, self._reap_due, self.watches.alarm, self._asking.due):
             if due is not None and (until is None or due < until):
                 until = due
         if until is None:
@@ -136,8 +134,8 @@ class Reactor:
                 self.news.hear()
             elif fd == self._guard_fd:
                 self._guard_lost()
-            elif fd in self._watched:
-                self._watched[fd]()
+            else:
+                self.watches.tell(fd)
         self._reap_due = None
         if self._cgroups is not None and self._cgroups.busy and self._cgroups.tidy():
             self._reap_due = time.monotonic_ns() + REAP_PAUSE
@@ -148,20 +146,6 @@ class Reactor:
         if self._guard_due is not None and time.monotonic_ns() >= self._guard_due:
             self._start_guard()
         return events
-
-    def watch(self, fd: int, ready: Callable[[], None]) -> None:
-        """Have something called in :meth:`wait`, again and again, while ``fd`` is readable."""
-        self._watched[fd] = ready
-        self._epoll.register(fd, select.EPOLLIN)
-
-    def pause(self, fd: int, *, paused: bool) -> None:
-        """Leave a watched descriptor alone for a while, or look at it again."""
-        self._epoll.modify(fd, 0 if paused else select.EPOLLIN)
-
-    def unwatch(self, fd: int) -> None:
-        """Look at a descriptor no longer."""
-        del self._watched[fd]
-        self._epoll.unregister(fd)
 
     def ask_for_stacks(self, child: Child, tell: Told) -> None:
         """Ask a worker for the stacks of its threads, for people; ``tell`` is called later."""
@@ -304,22 +288,14 @@ class Reactor:
     def _order(self, spawn: Spawn) -> Order:
         assignment = self._assign(spawn)
         place = self._guard.table.reserve()
+        cgroups, cgroup = self._cgroups, None
         try:
-            return Order(
-                assignment, place, spawn.grace, self._cgroup(spawn.worker), self.news.theirs
-            )
+            if cgroups is not None:
+                cgroup = cgroups.make_or_say(str(spawn.worker), self._say)
+            return Order(assignment, place, spawn.grace, cgroup, self.news.theirs)
         except BaseException:
             self._guard.table.release(place)
             raise
-
-    def _cgroup(self, worker: int) -> Cgroup | None:
-        if self._cgroups is None:
-            return None
-        cgroup = self._cgroups.make(str(worker))
-        if cgroup is None and not self._said_no_cgroup:
-            self._said_no_cgroup = True
-            self._say(WARNING, "no control group can be made: process groups have to do")
-        return cgroup
 
     def _adopt(self, spawn: Spawn, order: Order, process: Process) -> None:
         self._guard.table.enter(order.place, process.pid, spawn.grace)

@@ -1,0 +1,189 @@
+"""What workers tell through the control socket: their stacks, and what they are doing."""
+
+import os
+import signal
+
+import pytest
+
+import cotyledon
+from cotyledon.control import ControlError
+from tests.control_support import Managed
+from tests.harness import alive, until
+
+METHODS = ["fork", "spawn", "forkserver"]
+
+
+def worker(client, index=0):
+    return client.status()["services"][index]["workers"][0]
+
+
+# --- stacks -------------------------------------------------------------------------------
+
+
+@pytest.mark.real
+def test_the_stacks_of_threads(start):
+    """A worker tells where its threads are; again and again, and lives on."""
+    it = Managed(start, {"name": "web", "does": [["hang"]]})
+    with it.client() as client:
+        for _ in range(3):
+            found = client.request("stacks", service="web", worker=0)
+            assert found["pid"] == worker(client)["pid"]
+            assert found["stacks"].count("in do_hang") == 1
+            assert "Thread MainThread" in found["stacks"]
+            assert "Thread run" in found["stacks"]
+        assert alive(found["pid"])
+    it.supervises()
+    assert it.program.stop() == 0
+
+
+@pytest.mark.real
+def test_the_stacks_of_a_loop(start):
+    """A worker with an event loop tells the stacks of its tasks, too."""
+    it = Managed(start, {"name": "web", "kind": "looping"})
+    with it.client() as client:
+        text = client.request("stacks", service="web", worker=0)["stacks"]
+        assert "Thread MainThread" in text
+    assert it.program.stop() == 0
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("does", ["match", "hang_in_c"])
+def test_the_stacks_of_what_holds_the_gil(start, does):
+    """A worker whose main thread does not get to run is asked by signal, and lives on."""
+    it = Managed(start, {"name": "web", "does": [[does]]})
+    it.wait_for("matches" if does == "match" else "hangs")
+    with it.client() as client:
+        found = client.request("stacks", service="web", worker=0)
+        assert f"in do_{does}" in found["stacks"]
+        assert alive(found["pid"])
+    os.kill(found["pid"], signal.SIGKILL)
+    assert it.program.stop() in {0, 1}
+
+
+@pytest.mark.real
+def test_the_stacks_of_what_is_being_built(start):
+    """A worker that is not ready yet is asked by signal."""
+    it = Managed(start, {"name": "web", "does": [["init_hang"]]}, ready=False)
+    it.program.directory.joinpath("x").touch()
+    it.wait_for("init")
+    with it.client() as client:
+        assert "in __init__" in client.request("stacks", service="web", worker=0)["stacks"]
+        os.kill(worker(client)["pid"], signal.SIGKILL)
+    it.program.signal(signal.SIGINT)
+    it.program.wait()
+
+
+@pytest.mark.real
+def test_a_stopped_worker_has_no_answer(start):
+    """A worker that somebody has stopped tells nothing; that is said after two seconds."""
+    it = Managed(start)
+    with it.client() as client, it.client() as other:
+        pid = worker(client)["pid"]
+        it.program.pause(pid)
+        with pytest.raises(ControlError) as caught:
+            client.request("stacks", service="web", worker=0)
+        assert caught.value.kind == "no-answer"
+        os.kill(pid, signal.SIGCONT)
+        assert "Thread" in other.request("stacks", service="web", worker=0)["stacks"]
+    assert it.program.stop() == 0
+
+
+@pytest.mark.real
+def test_a_worker_that_dies_while_it_is_asked(start):
+    """Who asks a worker that ends meanwhile is told so."""
+    it = Managed(start)
+    with it.client() as client, it.raw() as raw:
+        pid = worker(client)["pid"]
+        it.program.pause(pid)
+        raw.ask(do="stacks", service="web", worker=0)
+        raw.ask(do="status")
+        assert client.status()
+        os.kill(pid, signal.SIGKILL)
+        assert raw.error() == "no-worker"
+        assert "ok" in raw.line()
+    assert it.program.stop() == 0
+
+
+# --- status() -----------------------------------------------------------------------------
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("method", METHODS)
+def test_what_a_service_says_is_in_the_status(start, method):
+    """status() shows in the status and in the events, short and on one line."""
+    text = "job\n7\x1b[31m " + "x" * 300
+    it = Managed(start, {"name": "web", "does": [["status", text]]})
+    with it.client() as client:
+        said = until(lambda: worker(client)["status"], "it is told")
+        assert said == "job 7 [31m " + "x" * (200 - 11)
+        # What is remembered is what happens, not what is said.
+        assert "worker-status" not in {event["kind"] for event in _past(client)}
+    notice = it.wait_for("notice", kind="WorkerStatus")
+    assert notice["status"] == said
+    assert it.program.stop() == 0
+
+
+def _past(client):
+    events = client.events(last=256)
+    client.scale("web", 1)
+    found = []
+    for event in events:
+        found.append(event)
+        if len(found) >= 3:
+            break
+    events.close()
+    return found
+
+
+@pytest.mark.real
+def test_the_last_text_arrives(start):
+    """A service that says something all the time is heard at times, and its last text counts."""
+    it = Managed(
+        start,
+        {"name": "web", "does": [["chatter", 50_000], ["status", "", "done"]]},
+        {"name": "loop", "kind": "looping"},
+    )
+    it.wait_for("chattered")
+    with it.client() as client:
+        until(lambda: worker(client)["status"] == "done", "the last one is there")
+    assert len(it.program.all("notice", kind="WorkerStatus")) < 200
+    assert it.program.stop() == 0
+
+
+@pytest.mark.real
+def test_a_status_ends_with_its_worker(start):
+    """The next worker of a slot has said nothing yet."""
+    it = Managed(start, {"name": "web", "does": [["status", "busy"]]})
+    with it.client() as client:
+        until(lambda: worker(client)["status"] == "busy", "it is told")
+        it.program.directory.joinpath("does-web").write_text("[]")
+        client.restart("web", 0, wait=20)
+        assert worker(client)["status"] is None
+        assert client.status()["services"][0]["workers"][0]["starts"] == 2
+    assert it.master_command("manager.status().services[0].workers[0].status") is None
+    assert it.program.stop() == 0
+
+
+def test_status_checks_its_argument():
+    """status() takes a string, and does nothing outside a worker."""
+    cotyledon.Service(0).status("fine")
+    with pytest.raises(TypeError, match=r"status\(\): 'text' must be a string"):
+        cotyledon.Service(0).status(7)  # type: ignore[arg-type]
+
+
+# --- the trace ----------------------------------------------------------------------------
+
+
+@pytest.mark.real
+def test_the_trace_explains_what_happened(start):
+    """The last steps of the core are told as text, each with its instant."""
+    it = Managed(start)
+    with it.client() as client:
+        client.scale("web", 3, wait=20)
+        steps = client.request("trace")["steps"]
+        effects = [effect for step in steps for effect in step["effects"]]
+        events = [event for step in steps for event in step["events"]]
+        assert any(effect.startswith("Spawn(") for effect in effects)
+        assert any(event.startswith("ScaleRequested(") for event in events)
+        assert [step["at"] for step in steps] == sorted(step["at"] for step in steps)
+    assert it.program.stop() == 0
