@@ -393,7 +393,7 @@ def test_somebody_else_s_socket_is_status_7(shell):
     program = shell.run(WEB)
     program.wait_for("run")
     code = (
-        "import locale, os, sys, cotyledon.cli.look, cotyledon.cli.app as app;"
+        "import difflib, locale, os, sys, cotyledon.cli.look, cotyledon.cli.app as app;"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534);"
         "sys.exit(app.call(sys.argv[1:]))"
     )
