@@ -13,7 +13,7 @@ from typing import Any
 
 import cotyledon._core
 from cotyledon._core.machine import Core
-from tests.planted_bugs import Mutant, endings, health, lives, order, rollouts
+from tests.planted_bugs import Mutant, changes, endings, health, lives, order, rollouts
 
 PACKAGE = cotyledon._core.__name__
 SHARED = {"effects", "events"}
@@ -56,4 +56,4 @@ def _code(module: str) -> types.CodeType:
     return compile(_source(module), module, "exec")
 
 
-MUTANTS = [*lives.BUGS, *endings.BUGS, *health.BUGS, *rollouts.BUGS, *order.BUGS]
+MUTANTS = [*lives.BUGS, *endings.BUGS, *health.BUGS, *rollouts.BUGS, *order.BUGS, *changes.BUGS]

@@ -26,6 +26,8 @@ class Spec(NamedTuple):
     kwargs: dict[str, Any]
     name: str
     policy: Policy
+    after: tuple[int, ...] = ()  # numbers of services
+    removed: bool = False
 
 
 def nanoseconds(name: str, value: Any) -> int:

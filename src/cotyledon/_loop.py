@@ -19,7 +19,15 @@ from collections.abc import Callable, Iterable
 from logging import INFO, WARNING
 from typing import Any, NamedTuple, Protocol
 
-from cotyledon._core.effects import AllReady, Effect, Exit, Reason, StopManager, WorkerDied
+from cotyledon._core.effects import (
+    AllReady,
+    Effect,
+    Exit,
+    Reason,
+    ServiceGone,
+    StopManager,
+    WorkerDied,
+)
 from cotyledon._core.events import (
     AbortRequested,
     Event,
@@ -109,6 +117,7 @@ class Loop:
         hooks: the program's.
         name: tells the name of a service's number.
         public_id: tells its public id.
+        forget: called with a service's number when nothing of it is left.
         notifier: the init system.
     """
 
@@ -120,6 +129,7 @@ class Loop:
         hooks: Hooks,
         name: Callable[[int], str],
         public_id: Callable[[int], Any],
+        forget: Callable[[int], None],
         notifier: Notifier,
     ) -> None:
         self._core = core
@@ -128,6 +138,7 @@ class Loop:
         self._hooks = hooks
         self._given_name = name
         self._public_id = public_id
+        self._forget = forget
         self._notifier = notifier
         self._foreign = Foreign()
         self.note = self._foreign.note
@@ -319,6 +330,8 @@ class Loop:
         if self._hooks.on_event or self.control is not None:
             for notice in telling.public(effect):
                 self._publish(notice)
+        if isinstance(effect, ServiceGone):
+            self._forget(effect.service)
 
     def _pass_on_news(self) -> None:
         for child in self.reactor.news.take():

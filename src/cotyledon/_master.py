@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from logging import CRITICAL, WARNING
 from typing import Any, Protocol
 
@@ -96,7 +96,7 @@ class Master:
         inbox: Inbox,
         hooks: Hooks,
         early: EarlyCatcher,
-        specs: Mapping[int, Spec],
+        specs: MutableMapping[int, Spec],
         *,
         context: Any,
         freeze_heap: bool,
@@ -133,6 +133,7 @@ class Master:
             hooks,
             lambda service: specs[service].name,
             lambda service: specs[service].id,
+            self._forget,
             Notifier(),
         )
         self._catcher = Catcher(self._wakeup, self._loop.react, early.finish())
@@ -235,6 +236,10 @@ class Master:
             watchdog=spec.policy.watchdog,
             run_as=spec.policy.run_as,
         )
+
+    def _forget(self, service: int) -> None:
+        del self._specs[service]
+        self._reactor.names.pop(service, None)
 
     def _ours(self) -> set[int]:
         pids = {child.process.pid for child in self._reactor.children.values()}

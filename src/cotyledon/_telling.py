@@ -64,6 +64,8 @@ class Telling:
                 self._log_death(effect)
             case fx.AllReady():
                 note(INFO, "every worker is ready")
+            case fx.ServiceGone(service):
+                note(INFO, "%s: removed, nothing of it is left", self._name(service))
             case fx.WorkerReady(_, service, worker_id, took):
                 text = "%s worker(%d): ready after %.3f s"
                 note(INFO, text, self._name(service), worker_id, took / SECOND)
@@ -134,6 +136,8 @@ class Telling:
                 return [notices.GaveUp(*self._service(service), slot, status)]
             case fx.AllReady():
                 return [notices.AllReady()]
+            case fx.ServiceGone(service):
+                return [notices.ServiceGone(*self._service(service))]
             case fx.RolloutFinished(service, generation):
                 return [notices.RolloutFinished(*self._service(service), generation)]
             case fx.RolloutFailed(service, generation, behind):

@@ -31,6 +31,8 @@ from cotyledon._core.events import (
     RestartRequested,
     ScaleRequested,
     ServiceAdded,
+    ServiceChanged,
+    ServiceRemoved,
 )
 from cotyledon._core.machine import Core
 from cotyledon._loop import Hooks, Inbox
@@ -167,27 +169,92 @@ class ServiceManager:
             dict(kwargs or {}),
             name_of(service),
             policy,
+            before,
         )
-        if self._state == "running":
-            check_specs(self._mp_context, [spec], self._hooks.on_new_worker)
+        self._check_spec(spec)
         number = next(self._numbers)
         self._specs[number] = spec
         self._request(ServiceAdded(number, wanted, *known_of(service), policy, before))
         return spec.id
 
-    def reconfigure(self, service_id: ServiceId, workers: int) -> None:
-        """Change how many workers a service has, at once.
+    def reconfigure(
+        self,
+        service_id: ServiceId,
+        workers: int | None = None,
+        *,
+        service: Callable[..., Service | AsyncService] | None = None,
+        args: Iterable[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        policy: Policy | None = None,
+    ) -> None:
+        """Change how many workers a service has, at once, or what its next workers are.
 
         Callable from any thread, from hooks and from signal handlers. It clears the back-off.
 
         Args:
             service_id: what :meth:`add` returned.
-            workers: how many, at least 0 (0: paused).
+            workers: how many, at least 0 (0: paused; default ``None``: as before).
+            service: another class or factory, for workers that are started from now on;
+                :meth:`restart` replaces those that run (default ``None``: as before).
+            args: other arguments, for the same workers.
+            kwargs: other keyword arguments, for the same workers.
+            policy: another policy, at once; what it says of a single worker (start, watchdog,
+                recycling, ``min_ready``, ``run_as``) holds for those that are started from now on.
 
         Raises:
-            ValueError: there is no such service, or ``workers`` is not an int of at least 0.
+            TypeError: ``service`` is not callable or ``policy`` is not a policy; while the
+                manager runs with a start method other than fork: something does not pickle.
+            ValueError: there is no such service, ``workers`` is not an int of at least 0, or
+                nothing is given.
         """
-        self._request(ScaleRequested(self._number(service_id), check_workers(workers, 0)))
+        number = self._number(service_id)
+        changed: dict[str, Any] = {
+            "service": service,
+            "args": None if args is None else tuple(args),
+            "kwargs": None if kwargs is None else dict(kwargs),
+            "policy": policy,
+        }
+        changed = {key: value for key, value in changed.items() if value is not None}
+        if workers is not None or not changed:
+            check_workers(workers, 0)
+        if changed:
+            if service is not None and not callable(service):
+                raise TypeError("'service' must be a callable")
+            if policy is not None and not isinstance(policy, Policy):
+                raise TypeError(f"'policy' must be a Policy, not: {policy!r}")
+            spec = self._specs[number]._replace(**changed)
+            if service is not None:
+                spec = spec._replace(name=name_of(service))
+            self._check_spec(spec)
+            self._specs[number] = spec
+            self._request(ServiceChanged(number, *known_of(spec.service), spec.policy))
+        if workers is not None:
+            self._request(ScaleRequested(number, workers))
+
+    def remove(self, service_id: ServiceId) -> None:
+        """Stop the workers of a service, and forget it; returns at once.
+
+        ``on_event`` hooks are told when nothing of it is left. Callable from any thread, from
+        hooks and from signal handlers.
+
+        Args:
+            service_id: what :meth:`add` returned.
+
+        Raises:
+            ValueError: there is no such service, or another one comes after it.
+        """
+        number = self._number(service_id)
+        for spec in list(self._specs.values()):
+            if number in spec.after and not spec.removed:
+                raise ValueError(
+                    f"{self._specs[number].name} cannot be removed: {spec.name} comes after it"
+                )
+        self._specs[number] = self._specs[number]._replace(removed=True)
+        self._request(ServiceRemoved(number))
+
+    def _check_spec(self, spec: Spec) -> None:
+        if self._state == "running":
+            check_specs(self._mp_context, [spec], self._hooks.on_new_worker)
 
     def reload(self, service_id: ServiceId | None = None) -> None:
         """Reload every service, as SIGHUP does, or one; returns at once.
@@ -231,7 +298,7 @@ class ServiceManager:
 
     def _number(self, service_id: ServiceId) -> int:
         for key, spec in list(self._specs.items()):
-            if spec.id == service_id:
+            if spec.id == service_id and not spec.removed:
                 return key
         raise ValueError(f"{service_id} service id doesn't exists")
 

@@ -112,6 +112,13 @@ class AllReady(NamedTuple):
     """Once: every wanted worker has been seen ready."""
 
 
+class ServiceGone(NamedTuple):
+    """A service that was removed has no workers left, and is forgotten."""
+
+    service_id: ServiceId
+    name: str
+
+
 class RolloutFinished(NamedTuple):
     """A reload or a restart has reached every worker of a service."""
 
@@ -156,6 +163,7 @@ Notice: TypeAlias = (
     | WorkerStatus
     | GaveUp
     | AllReady
+    | ServiceGone
     | RolloutFinished
     | RolloutFailed
     | Unkillable

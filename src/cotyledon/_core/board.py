@@ -145,7 +145,7 @@ class Board:
             self.unqueue(slot)
         del self.workers[worker.key]
         service.alive -= 1
-        if self.stopping and not service.alive:
+        if not service.alive and (self.stopping or service.removed):
             for one in service.above:
                 self.touch_all(one)
 
@@ -196,14 +196,18 @@ class Board:
 
     def want(self, service: ServiceState, wanted: int) -> None:
         """Change how many workers a service has; a slot that is not wanted has not ended."""
-        for slot in service.slots:
-            if slot.surging:
-                self.unqueue(slot)  # there may be fewer successors now
+        self.recall(service)
         for slot in service.slots[wanted:]:
             self.reopen(slot)
         service.wanted = wanted
         service.slots.extend(Slot(service, i) for i in range(len(service.slots), wanted))
         self.touch_all(service)
+
+    def recall(self, service: ServiceState) -> None:
+        """Take back the successors that have not been started: there may be fewer of them now."""
+        for slot in service.slots:
+            if slot.surging or slot.second is not None:
+                self.unqueue(slot)
 
     def touch_all(self, service: ServiceState) -> None:
         """Have every slot of a service looked at in this step."""

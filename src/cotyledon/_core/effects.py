@@ -153,6 +153,12 @@ class GaveUp(NamedTuple):
     status: int | None  # of the last end
 
 
+class ServiceGone(NamedTuple):
+    """Notice: a service that was removed has no workers left, and is forgotten."""
+
+    service: int
+
+
 class AllReady(NamedTuple):
     """Notice, once: every wanted worker has been seen ready."""
 
@@ -189,6 +195,7 @@ Notice: TypeAlias = (
     | WorkerRecovered
     | GaveUp
     | AllReady
+    | ServiceGone
     | RolloutFinished
     | RolloutFailed
     | Unkillable

@@ -23,6 +23,25 @@ class ServiceAdded(NamedTuple):
     after: tuple[int, ...] = ()  # services that must be ready first, and stop last
 
 
+class ServiceChanged(NamedTuple):
+    """A service is another one from now on; forget past failures.
+
+    What its policy says of a worker (start, watchdog, recycling, ``min_ready``) holds for those
+    that are started from now on.
+    """
+
+    service: int
+    grace: int | None
+    reloads: bool | None
+    policy: Policy
+
+
+class ServiceRemoved(NamedTuple):
+    """Stop the workers of a service, then forget it. None that stays comes after it."""
+
+    service: int
+
+
 class ScaleRequested(NamedTuple):
     """Keep ``wanted`` workers alive from now on; forget past failures."""
 
@@ -124,6 +143,8 @@ class Exited(NamedTuple):
 
 Event: TypeAlias = (
     ServiceAdded
+    | ServiceChanged
+    | ServiceRemoved
     | ScaleRequested
     | ReloadRequested
     | RestartRequested

@@ -27,7 +27,7 @@ ANSWER = SECOND
 def ready(board: Board, worker: Worker, now: int) -> None:
     """A worker is ready: begin to look after it."""
     slot = worker.slot
-    policy = slot.service.policy
+    policy = worker.policy
     _heard_after_all(board, worker)
     worker.ready_at = worker.beat = now
     board.enter(worker, Phase.READY, None, now)
@@ -57,7 +57,7 @@ def look(board: Board, worker: Worker, now: int) -> None:
             _ask(board, worker, Reason.START_TIMEOUT, now - worker.started_at, now)
             board.set_deadline(worker, now + STACKS)
         return
-    policy = worker.slot.service.policy
+    policy = worker.policy
     if not worker.available and now >= _mature_at(worker):
         rollout.available(board, worker, now)
     if worker.beat_due is not None and now >= worker.beat_due:
@@ -76,7 +76,7 @@ def look(board: Board, worker: Worker, now: int) -> None:
 
 def heard(board: Board, worker: Worker, at: int, now: int) -> None:
     """The instant of a worker's last heartbeat was looked up."""
-    watchdog = worker.slot.service.policy.watchdog
+    watchdog = worker.policy.watchdog
     if worker.phase is not Phase.READY or watchdog is None:
         return
     worker.beat = max(worker.beat, min(at, now))
@@ -112,7 +112,7 @@ def extended(board: Board, worker: Worker, by: int, now: int) -> None:
 
 def measured(board: Board, worker: Worker, private: int) -> None:
     """A worker's private memory was looked up."""
-    recycle = worker.slot.service.policy.recycle
+    recycle = worker.policy.recycle
     limit = None if recycle is None else recycle.memory
     if worker.phase is Phase.READY and limit is not None and private > limit:
         _retire(board, worker)
@@ -142,7 +142,7 @@ def _heard_after_all(board: Board, worker: Worker) -> None:
 
 def _mature_at(worker: Worker) -> int:
     assert worker.ready_at is not None
-    return worker.ready_at + round(worker.slot.service.policy.rollout.min_ready * SECOND)
+    return worker.ready_at + round(worker.policy.rollout.min_ready * SECOND)
 
 
 def _look_again(board: Board, worker: Worker) -> None:

@@ -15,8 +15,9 @@ The rules, in the order in which a step applies them:
    replaces as many as its rollout allows.
 6. *Start.* Queued slots get workers, a few at each instant, so that nothing that happens
    meanwhile has to wait for a long row of forks.
-7. *Conclude.* A significant service that is done ends the manager; a stop with no worker left is
-   an exit; a start with every worker ready is news.
+7. *Conclude.* A significant service that is done ends the manager; one that was removed and has
+   no worker left is forgotten; a stop with no worker left is an exit; a start with every worker
+   ready is news.
 
 The moves are in ``board``, deaths in ``deaths``, looking after what lives in ``health``.
 
@@ -32,7 +33,16 @@ from typing import Any, ClassVar
 
 from cotyledon._core import deaths, health, rollout
 from cotyledon._core.board import SECOND, UNKILLABLE, Board, Timed, earlier
-from cotyledon._core.effects import AllReady, Effect, Escalation, Exit, Kill, Reason, Unkillable
+from cotyledon._core.effects import (
+    AllReady,
+    Effect,
+    Escalation,
+    Exit,
+    Kill,
+    Reason,
+    ServiceGone,
+    Unkillable,
+)
 from cotyledon._core.events import (
     AbortRequested,
     Event,
@@ -48,6 +58,8 @@ from cotyledon._core.events import (
     RestartRequested,
     ScaleRequested,
     ServiceAdded,
+    ServiceChanged,
+    ServiceRemoved,
     SpawnFailed,
     StopRequested,
 )
@@ -82,6 +94,7 @@ class Core(Board):
         self._aborted = False
         self._announced = False  # AllReady was said
         self._closed: dict[ServiceState, None] = {}  # not started: those before are not ready
+        self._removed: dict[ServiceState, None] = {}  # to be forgotten, once nothing is left
         self._ordered = False  # some service comes after another one, and that still counts
         self._order_until: int | None = None  # the instant from which it does not
 
@@ -157,11 +170,29 @@ class Core(Board):
         self.services[event.service] = service
         self.want(service, event.wanted)
 
+    def _on_changed(self, event: ServiceChanged, now: int) -> None:
+        for service in self._those(event.service):
+            service.grace = event.grace
+            service.reloads = event.reloads
+            service.policy = event.policy
+            # What has done its work does it again only if it is never done.
+            anew = service.slots if event.policy.restart == "always" else ()
+            deaths.forgive(self, service, anew)
+            self.recall(service)
+            rollout.progress(self, service, now)
+            self.touch_all(service)
+
+    def _on_removed(self, event: ServiceRemoved, now: int) -> None:
+        for service in self._those(event.service):
+            service.removed = True
+            self._removed[service] = None
+            self.want(service, 0)
+
     def _on_scale(self, event: ScaleRequested, now: int) -> None:
-        service = self.services[event.service]
-        deaths.forgive(self, service)
-        self.want(service, event.wanted)
-        rollout.progress(self, service, now)
+        for service in self._those(event.service):
+            deaths.forgive(self, service)
+            self.want(service, event.wanted)
+            rollout.progress(self, service, now)
 
     def _on_reload(self, event: ReloadRequested, now: int) -> None:
         for service in self._those(event.service):
@@ -169,18 +200,22 @@ class Core(Board):
             rollout.begin(self, service, now, renew=False)
 
     def _on_restart(self, event: RestartRequested, now: int) -> None:
-        service = self.services[event.service]
-        if event.worker_id is None:
-            deaths.forgive(self, service, service.slots)
-            rollout.begin(self, service, now, renew=True)
-            return
-        slots = service.slots[event.worker_id : event.worker_id + 1]
-        deaths.forgive(self, service, slots)
-        for slot in slots if not self.stopping else ():
-            self.empty(slot, Reason.RESTART, now)
+        for service in self._those(event.service):
+            if event.worker_id is None:
+                deaths.forgive(self, service, service.slots)
+                rollout.begin(self, service, now, renew=True)
+                continue
+            slots = service.slots[event.worker_id : event.worker_id + 1]
+            deaths.forgive(self, service, slots)
+            for slot in slots if not self.stopping else ():
+                self.empty(slot, Reason.RESTART, now)
 
     def _those(self, service: int | None) -> Iterable[ServiceState]:
-        return self.services.values() if service is None else (self.services[service],)
+        """Return the services that a wish is about: none, if it has been removed meanwhile."""
+        if service is None:
+            return [one for one in self.services.values() if not one.removed]
+        one = self.services.get(service)
+        return () if one is None or one.removed else (one,)
 
     def _on_grace(self, event: GraceChanged, now: int) -> None:
         self.grace = event.grace
@@ -258,6 +293,8 @@ class Core(Board):
 
     _RECORD: ClassVar[dict[type, Callable[[Any, Any, int], None]]] = {
         ServiceAdded: _on_added,
+        ServiceChanged: _on_changed,
+        ServiceRemoved: _on_removed,
         ScaleRequested: _on_scale,
         ReloadRequested: _on_reload,
         RestartRequested: _on_restart,
@@ -354,10 +391,13 @@ class Core(Board):
                     self.kill(worker, Reason.ABORTED, now)
         elif self.stopping or not slot.wanted:
             slot.surging = False
-            if self.stopping and self._ordered and any(one.alive for one in slot.service.below):
+            waits = self._ordered if self.stopping else slot.service.removed
+            if waits and any(one.alive for one in slot.service.below):
                 return
             self.empty(slot, Reason.STOPPED if self.stopping else Reason.SCALED_DOWN, now)
         elif slot.worker is None and slot.startable and not self.escalated:
+            if slot.second is not None and not rollout.surges(slot.service):
+                return  # its policy has changed: one after the other from now on
             if slot.not_before <= now:
                 self.startable[slot] = None
             else:
@@ -388,6 +428,8 @@ class Core(Board):
                     slot.ending is Ending.FAILED for slot in service.slots
                 )
                 self.escalate(service, int(failed), Escalation.DONE)
+        for service in [one for one in self._removed if not one.alive]:
+            self._forget(service)
         if self.stopping:
             if not self.workers:
                 self.done = True
@@ -395,3 +437,11 @@ class Core(Board):
         elif not self._announced and all(s.complete for s in self.services.values()):
             self._announced = True
             self.effects.append(AllReady())
+
+    def _forget(self, service: ServiceState) -> None:
+        del self._removed[service], self.services[service.key]
+        self._closed.pop(service, None)
+        service.progress_by = None
+        for one in service.above:
+            one.below.remove(service)
+        self.effects.append(ServiceGone(service.key))

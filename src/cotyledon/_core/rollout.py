@@ -91,6 +91,11 @@ def roll(board: Board, service: ServiceState, now: int) -> None:
         board.effects.append(RolloutFinished(service.key, service.generation))
 
 
+def surges(service: ServiceState) -> bool:
+    """Whether there may be more processes than are wanted."""
+    return service.policy.rollout.surge(service.wanted) > 0
+
+
 def fail(board: Board, service: ServiceState, now: int, *, gave_up: bool) -> None:
     """End a rollout that does not go on; what still runs old is kept."""
     if not service.rolling:

@@ -67,6 +67,7 @@ class Worker:
         "key",
         "measure_at",
         "phase",
+        "policy",
         "ready_at",
         "reloads",
         "replace",
@@ -81,6 +82,7 @@ class Worker:
         service = slot.service
         self.key = key
         self.slot = slot
+        self.policy = service.policy  # of its start; the service may have another one by now
         self.phase = Phase.STARTING
         self.started_at = now
         self.since = now  # when the phase began
@@ -173,6 +175,7 @@ class ServiceState:
         "progress_by",
         "ready",
         "reloads",
+        "removed",
         "renew",
         "replacing",
         "rolling",
@@ -192,6 +195,7 @@ class ServiceState:
         self.after: list[ServiceState] = []  # those that must be ready first
         self.above: dict[ServiceState, None] = {}  # these and those that they come after:
         self.below: list[ServiceState] = []  # they stop once all that is below them has
+        self.removed = False  # it is forgotten once it has no workers
         self.open = True  # those before have been ready once, so it may start
         self.generation = 0
         self.renew = 0  # workers born before this generation are replaced, not reloaded

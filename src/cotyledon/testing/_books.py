@@ -33,6 +33,8 @@ class WorkerBook:
         "looked_at",
         "lost",
         "measured_at",
+        "min_ready",
+        "policy",
         "ready_at",
         "recovers",
         "reloads",
@@ -52,6 +54,8 @@ class WorkerBook:
         self.spawned_at = now
         self.generation = service.generation
         self.born = service.generation
+        self.policy = service.policy
+        self.min_ready = round(service.policy.rollout.min_ready * SECOND)
         self.grace = service.grace
         self.reloads = service.reloads
         self.ready_at: int | None = None
@@ -81,14 +85,14 @@ class WorkerBook:
         """Whether it is available: ready for long enough, and not ending."""
         return (
             self.ready_at is not None
-            and now >= self.ready_at + self.service.min_ready
+            and now >= self.ready_at + self.min_ready
             and self.told_at is None
             and not self.killed
         )
 
     def retired(self, now: int, *, surely: bool = False) -> bool:
         """Whether it may be recycled; or, surely, must be."""
-        recycle = self.service.policy.recycle
+        recycle = self.policy.recycle
         if recycle is None or self.ready_at is None:
             return False
         lived = now - self.ready_at
@@ -120,13 +124,14 @@ class ServiceBook:
         "grace",
         "key",
         "later",
-        "min_ready",
         "not_before",
         "opened",
         "policy",
         "progress_at",
         "recycled_at",
+        "recycles",
         "reloads",
+        "removed",
         "renew",
         "rolling",
         "slots",
@@ -160,11 +165,27 @@ class ServiceBook:
         self.failed = False  # the last rollout has
         self.progress_at = 0  # of the rollout
         self.recycled_at: dict[int, int] = {}
-        self.min_ready = round(added.policy.rollout.min_ready * SECOND)
+        self.recycles = added.policy.recycle is not None  # some of its workers may be
+        self.removed = False
         self.after: list[ServiceBook] = []
         self.later: list[ServiceBook] = []  # those that come after it, directly or not
         self.opened = not added.after  # it may start
         self.measure_rollout()
+
+    def change(self, changed: ev.ServiceChanged, now: int) -> None:
+        """Somebody changes what it is."""
+        self.grace, self.reloads, self.policy = changed.grace, changed.reloads, changed.policy
+        self.recycles = self.recycles or changed.policy.recycle is not None
+        self.forgive(now, *(self.ended if changed.policy.restart == "always" else ()))
+        self.measure_rollout()
+        self.progress_at = now
+
+    def want(self, wanted: int) -> None:
+        """Somebody changes how many workers it has."""
+        self.wanted = wanted
+        self.measure_rollout()
+        for slot in [slot for slot in self.ended if slot >= wanted]:
+            del self.ended[slot]
 
     def measure_rollout(self) -> None:
         """Work out anew how many may be unavailable, and how many too many."""
@@ -256,6 +277,11 @@ class Books:
     def patience(self) -> int:
         """How long something may wait for its turn among the spawns."""
         return self.punctual + 200 * self.spawn_interval
+
+    def asked(self, service: int | None) -> list[ServiceBook]:
+        """Return the services that a wish is about: none, if it has been removed meanwhile."""
+        those = self.services.values() if service is None else [self.services.get(service)]
+        return [one for one in those if one is not None and not one.removed]
 
     def known(self, key: int, what: str) -> WorkerBook:
         """Return a living worker that an effect is about."""

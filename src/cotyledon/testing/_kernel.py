@@ -11,6 +11,7 @@ from heapq import heappush
 from cotyledon._core import effects as fx
 from cotyledon._core import events as ev
 from cotyledon._core.grace import bounded
+from cotyledon.policy import Policy
 from cotyledon.testing._processes import SECOND, Behaviour, Process
 
 REAPED_AFTER = 200_000
@@ -32,6 +33,7 @@ class Kernel:
         self.doubles = 0.0  # probability that a message comes twice
         self.steals = 0.0  # probability that a foreign wait takes an exit status
         self._grace = grace
+        self._policies: dict[int, Policy] = {}
         self._behaviours: dict[int, Behaviour] = {}
         self._processes: dict[int, Process] = {}
         self._slots: dict[int, tuple[int, int]] = {}
@@ -46,7 +48,7 @@ class Kernel:
             self._push(self.now + 1, ev.SpawnFailed(key))
             return
         behaviour = self._behaviours[spawn.service]
-        process = self._processes[key] = Process(behaviour)
+        process = self._processes[key] = Process(behaviour, self._policies[spawn.service])
         self._slots[key] = (spawn.service, spawn.worker_id)
         chance = self.random.random()
         process.deaf = self.random.random() < behaviour.deaf

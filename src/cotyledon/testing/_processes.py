@@ -48,6 +48,7 @@ class Process:
         "behaviour",
         "deaf",
         "due",
+        "policy",
         "ready",
         "ready_at",
         "reloading",
@@ -56,8 +57,9 @@ class Process:
         "stopping",
     )
 
-    def __init__(self, behaviour: Behaviour) -> None:
+    def __init__(self, behaviour: Behaviour, policy: Policy) -> None:
         self.behaviour = behaviour
+        self.policy = policy  # of its service when it was started
         self.alive = True
         self.ready = False
         self.ready_at = 0

@@ -135,7 +135,7 @@ class Referee:
     def _promoted(self, now: int, key: int) -> None:
         """Where a successor counts as soon as it is ready, its predecessor is told at once."""
         worker = self.books.workers.get(key)
-        if worker is None or worker.ready_at != now or worker.service.min_ready:
+        if worker is None or worker.ready_at != now or worker.min_ready:
             return
         first = worker.service.slots[worker.slot][0]
         if first is not worker and not worker.ending and not first.ending:
@@ -190,7 +190,7 @@ class Referee:
                 raise Violation(f"slot {slot} of {name} is not ready")
             if worker.generation < service.generation and not service.failed:
                 raise Violation(f"slot {slot} of {name} is behind")
-            if worker.grown_at is not None:
+            if worker.grown_at is not None and slot not in service.barren:
                 raise Violation(f"the worker in slot {slot} of {name} has grown, and lives on")
         if service.rolling:
             raise Violation(f"the rollout of {name} was not called finished")

@@ -166,8 +166,7 @@ def play(seed: int, core: Callable[..., Core] = Core) -> Result:
 def _add(rng: random.Random, sim: Simulation, mood: _Mood, sizes: tuple[int, ...]) -> None:
     after: list[int] = []
     if rng.random() < (0.6 if mood.policies else 0.1):
-        number = sim.services
-        after = [key for key in range(number) if rng.random() < (0.7 if key else 0.5)]
+        after = [key for key in sim.kept if rng.random() < (0.7 if key else 0.5)]
     behaviour, policy = _behaviour(rng, mood), _policy(rng, mood)
     sim.add(rng.choice(sizes), behaviour, policy, tuple(after))
 
@@ -179,6 +178,7 @@ def _request(rng: random.Random, sim: Simulation, mood: _Mood) -> None:
     action = rng.choice(
         actions
         + ("restart", "one", "reload one", "kill", "interrupt", "interrupt") * mood.policies
+        + ("change", "change", "remove") * mood.policies
     )
     if action == "add" and number < 4:
         _add(rng, sim, mood, (1, 2, 5))
@@ -199,6 +199,15 @@ def _request(rng: random.Random, sim: Simulation, mood: _Mood) -> None:
         sim.restart(service)
     elif action == "one":
         sim.restart(service, rng.randrange(5))
+    elif action == "change":
+        sim.change(service, _behaviour(rng, mood), _policy(rng, mood) or Policy())
+        if rng.random() < 0.7:
+            sim.restart(service)
+    elif action == "remove":
+        sim.remove(rng.randrange(number))
+        if rng.random() < 0.4:
+            for key in reversed(sim.kept):
+                sim.remove(key)
     elif action == "reload one":
         sim.reload(service)
     elif action == "interrupt":  # a rollout that has hardly begun
@@ -227,8 +236,8 @@ def _come_to_rest(sim: Simulation) -> None:
     sim.reload()
     sim.run(0.9)
     looked_after = any(
-        s.policy.watchdog is not None or s.policy.recycle is not None
-        for s in sim.referee.services.values()
+        worker.policy.watchdog is not None or worker.policy.recycle is not None
+        for worker in sim.referee.books.workers.values()
     )
     if not looked_after and sim.referee.settled and sim.core.next_deadline() is not None:
         raise Violation("everything is at rest, and yet there is a deadline")

@@ -47,7 +47,7 @@ class Simulation(Kernel):
         interval = round(spawn_interval * SECOND)
         self.core = core(grace=self._grace, spawn_interval=interval, chance=self.random.random)
         self.referee = Referee(grace=self._grace, spawn_interval=interval, punctual=SECOND // 2)
-        self._policies: dict[int, Policy] = {}
+        self._after: dict[int, tuple[int, ...]] = {}  # of the services that are not removed
 
     # What a program or an operator does
 
@@ -62,19 +62,33 @@ class Simulation(Kernel):
         number = len(self._behaviours)
         self._behaviours[number] = behaviour
         self._policies[number] = policy or Policy()
-        grace = None if behaviour.grace is None else round(behaviour.grace * SECOND)
-        known = behaviour.known
-        self.send(
-            ev.ServiceAdded(
-                number,
-                workers,
-                grace if known else None,
-                (behaviour.reload is not None) if known else None,
-                self._policies[number],
-                after,
-            )
-        )
+        self._after[number] = after
+        known = self._known(behaviour)
+        self.send(ev.ServiceAdded(number, workers, *known, self._policies[number], after))
         return number
+
+    def change(self, service: int, behaviour: Behaviour, policy: Policy) -> None:
+        """Let a service be another one from now on, with another policy."""
+        if service in self._after:
+            self._behaviours[service] = behaviour
+            self._policies[service] = policy
+        self.send(ev.ServiceChanged(service, *self._known(behaviour), policy))
+
+    def remove(self, service: int) -> None:
+        """Remove a service, unless it is gone already or another one comes after it."""
+        if service in self._after and not any(service in after for after in self._after.values()):
+            del self._after[service]
+            self.send(ev.ServiceRemoved(service))
+
+    @property
+    def kept(self) -> list[int]:
+        """The services that have not been removed."""
+        return list(self._after)
+
+    def _known(self, behaviour: Behaviour) -> tuple[int | None, bool | None]:
+        if not behaviour.known:
+            return None, None
+        return self._own_grace(behaviour), behaviour.reload is not None
 
     def send(self, event: ev.Event, after: float = 0.0) -> None:
         """Give the core an event, in ``after`` seconds."""
@@ -120,11 +134,10 @@ class Simulation(Kernel):
         for number, behaviour in self._behaviours.items():
             self._behaviours[number] = calmed(behaviour, self._policies[number])
         for key, process in list(self._processes.items()):
-            service = self._slots[key][0]
-            watchdog = self._policies[service].watchdog
+            watchdog = process.policy.watchdog
             if process.alive and (process.deaf or process.is_silent(self.now, watchdog)):
                 self._end(key, -9)
-            process.behaviour = self._behaviours[service]
+            process.behaviour = calmed(process.behaviour, process.policy)
             process.silent_at = None
             process.steady_at = self.now
 
@@ -220,7 +233,7 @@ class Simulation(Kernel):
     def _check_silence(self, key: int) -> None:
         """Judge what the referee cannot: whether a worker that was called silent really is."""
         process = self._processes[key]
-        watchdog = self._policies[self._slots[key][0]].watchdog
+        watchdog = process.policy.watchdog
         assert watchdog is not None
         since = self.now - round(watchdog * SECOND)
         late = round((self.answer_takes + 2 * self.lateness + 0.1) * SECOND)

@@ -117,7 +117,7 @@ class Endings(Judge):
             fresh = worker.generation == service.generation
             verdict.rollout_failed = hopeless and fresh and service.rolling
             successor = bool(beside) and beside[0].key < worker.key
-            if hopeless and fresh and successor and not service.rolling:
+            if hopeless and fresh and successor:
                 service.barren.add(slot)
         elif slot < service.wanted:
             if hopeless:

@@ -70,7 +70,7 @@ class Health(Judge):
     def _measured(self, now: int, event: ev.Measured) -> None:
         worker = self.books.workers.get(event.worker)
         if worker is not None and worker.ready_at is not None and not worker.ending:
-            recycle = worker.service.policy.recycle
+            recycle = worker.policy.recycle
             limit = None if recycle is None else recycle.memory
             if limit is not None and event.private > limit and worker.grown_at is None:
                 worker.grown_at = now
@@ -79,7 +79,7 @@ class Health(Judge):
 
     @staticmethod
     def _timeout(worker: WorkerBook) -> int | None:
-        watchdog = worker.service.policy.watchdog
+        watchdog = worker.policy.watchdog
         return None if watchdog is None else round(watchdog * SECOND)
 
     def _dump(self, now: int, effect: fx.DumpStacks) -> None:
@@ -148,7 +148,7 @@ class Health(Judge):
 
     def _measure(self, now: int, effect: fx.MeasureMemory) -> None:
         worker = self._living(effect.worker, "measured")
-        recycle = worker.service.policy.recycle
+        recycle = worker.policy.recycle
         if worker.ready_at is None or recycle is None or recycle.memory is None:
             raise Violation("a memory was looked up that nobody needs")
         if effect.limit != recycle.memory:
@@ -186,7 +186,7 @@ class Health(Judge):
             raise Violation(f"worker {worker.key} has outlived its start timeout")
 
     def _check_ready(self, worker: WorkerBook, now: int) -> None:
-        policy = worker.service.policy
+        policy = worker.policy
         punctual = self.books.punctual
         if policy.watchdog is not None:
             patience = SILENT_FOR + worker.lost * SECOND + punctual

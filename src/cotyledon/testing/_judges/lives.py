@@ -22,6 +22,7 @@ class Lives(Judge):
         super().__init__(books)
         self.just_ready: set[int] = set()  # in this step, and not yet called so
         self.maturing: list[WorkerBook] = []  # ready, and not yet for long enough
+        self._leaving: list[ServiceBook] = []  # removed, and not yet called gone
         self._last_spawn = -(10**18)
         self._burst = 0
 
@@ -39,12 +40,19 @@ class Lives(Judge):
                     other.later.append(service)
 
     def _scaled(self, now: int, event: ev.ScaleRequested) -> None:
-        service = self.books.services[event.service]
-        service.forgive(now)
-        service.wanted = event.wanted
-        service.measure_rollout()
-        for slot in [slot for slot in service.ended if slot >= event.wanted]:
-            del service.ended[slot]
+        for service in self.books.asked(event.service):
+            service.forgive(now)
+            service.want(event.wanted)
+
+    def _changed(self, now: int, event: ev.ServiceChanged) -> None:
+        for service in self.books.asked(event.service):
+            service.change(event, now)
+
+    def _removed(self, now: int, event: ev.ServiceRemoved) -> None:
+        for service in self.books.asked(event.service):
+            service.want(0)
+            service.removed = True
+            self._leaving.append(service)
 
     def _ready(self, now: int, event: ev.Ready) -> None:
         worker = self.books.workers.get(event.worker)
@@ -107,6 +115,13 @@ class Lives(Judge):
 
     def _terminate(self, now: int, effect: fx.Terminate) -> None:
         worker = self.books.known(effect.worker, "Terminate")
+        service = worker.service
+        if (
+            effect.reason is Reason.SCALED_DOWN
+            and service.removed
+            and any(one.slots for one in service.later)
+        ):
+            raise Violation("a removed service was stopped before those that come after it")
         worker.told_at = now
         worker.why = effect.reason
         worker.limit = min((g for g in (worker.grace, self.books.grace) if g), default=0)
@@ -169,6 +184,15 @@ class Lives(Judge):
             books.gone.add(effect.worker)
             books.late_kill = True
 
+    def _gone(self, now: int, effect: fx.ServiceGone) -> None:
+        service = self.books.services.pop(effect.service, None)
+        if service is None or not service.removed or service.slots:
+            raise Violation(f"service {effect.service} was called gone")
+        self._leaving.remove(service)
+        for one in self.books.services.values():
+            if service in one.later:
+                one.later.remove(service)
+
     def _all_ready(self, now: int, effect: fx.AllReady) -> None:
         if self.books.announced:
             raise Violation("AllReady was said twice")
@@ -196,11 +220,18 @@ class Lives(Judge):
             raise Violation(f"it was not told that {sorted(self.just_ready)} are ready")
         self.mature(now)
         books = self.books
+        for service in self._leaving:
+            if not service.slots and books.exit is None:
+                raise Violation(f"it was not told that service {service.key} is gone")
         if books.asked_at is not None:
             return
         for event in events:
             if type(event) is ev.ScaleRequested:
-                self._check_scaled(books.services[event.service])
+                for service in books.asked(event.service):
+                    self._check_scaled(service)
+        for service in self._leaving:
+            if not any(one.slots for one in service.later):
+                self._check_scaled(service)
         if not books.announced and all(s.complete() for s in books.services.values()):
             raise Violation("AllReady was not said")
 
@@ -222,7 +253,7 @@ class Lives(Judge):
                 assert worker.ready_at is not None
                 service = worker.service
                 if worker.generation == service.generation:
-                    since = worker.ready_at + service.min_ready
+                    since = worker.ready_at + worker.min_ready
                     service.progress_at = max(service.progress_at, since)
                 workers = service.slots.get(worker.slot, ())
                 if len(workers) == 2 and workers[1] is worker:
@@ -233,6 +264,8 @@ class Lives(Judge):
 
     EVENTS = {  # noqa: RUF012 - declared by the base class
         ev.ServiceAdded: _added,
+        ev.ServiceChanged: _changed,
+        ev.ServiceRemoved: _removed,
         ev.ScaleRequested: _scaled,
         ev.Ready: _ready,
         ev.Reloaded: _reloaded,
@@ -244,5 +277,6 @@ class Lives(Judge):
         fx.Kill: _kill,
         fx.WorkerReady: _worker_ready,
         fx.Unkillable: _unkillable,
+        fx.ServiceGone: _gone,
         fx.AllReady: _all_ready,
     }

@@ -25,26 +25,26 @@ class Rollouts(Judge):
     # Events
 
     def _scaled(self, now: int, event: ev.ScaleRequested) -> None:
-        self.books.services[event.service].progress_at = now
+        for service in self.books.asked(event.service):
+            service.progress_at = now
 
     def _reload_asked(self, now: int, event: ev.ReloadRequested) -> None:
-        for service in self.books.services.values():
-            if event.service in {None, service.key}:
-                service.forgive(now)
-                service.begin_rollout(now)
+        for service in self.books.asked(event.service):
+            service.forgive(now)
+            service.begin_rollout(now)
 
     def _restart_asked(self, now: int, event: ev.RestartRequested) -> None:
-        service = self.books.services[event.service]
-        if event.worker_id is None:
-            service.forgive(now, *service.ended)
-            service.begin_rollout(now)
-            service.renew = service.generation
-            return
-        service.forgive(now, event.worker_id)
-        if self.books.asked_at is None:
-            for worker in service.slots.get(event.worker_id, ()):
-                if not worker.ending:
-                    self.restarting.add(worker.key)
+        for service in self.books.asked(event.service):
+            if event.worker_id is None:
+                service.forgive(now, *service.ended)
+                service.begin_rollout(now)
+                service.renew = service.generation
+                continue
+            service.forgive(now, event.worker_id)
+            if self.books.asked_at is None:
+                for worker in service.slots.get(event.worker_id, ()):
+                    if not worker.ending:
+                        self.restarting.add(worker.key)
 
     def _reloaded(self, now: int, event: ev.Reloaded) -> None:
         worker = self.books.workers.get(event.worker)
@@ -104,10 +104,10 @@ class Rollouts(Judge):
         if reason is Reason.RECYCLED:
             if not worker.retired(now):
                 raise Violation("a worker was recycled without cause, or too early")
-            min_life = round(service.policy.recycle.min_life * SECOND)  # type: ignore[union-attr]
+            min_life = round(worker.policy.recycle.min_life * SECOND)  # type: ignore[union-attr]
             last = service.recycled_at.get(worker.slot)
             # Since then, a successor had to be ready for min_ready, or was already.
-            early = service.min_ready + self.books.punctual
+            early = worker.min_ready + self.books.punctual
             if last is not None and now - last < min_life - early:
                 raise Violation("a storm of recycling")
             service.recycled_at[worker.slot] = now
@@ -205,7 +205,7 @@ class Rollouts(Judge):
         for service in books.services.values():
             if service.rolling and self._may_fail(service, now, books.punctual + 1):
                 raise Violation(f"the rollout of service {service.key} makes no progress")
-            if service.policy.recycle is not None:
+            if service.recycles:
                 self._check_recycled(service, now)
 
     def _check_recycled(self, service: ServiceBook, now: int) -> None:
