@@ -181,7 +181,7 @@ class Master:
             place.name,
             self._pid,
         )
-        loop.control = Server(place.listener, desk, reactor, place.name)
+        loop.control = Server(place.listener, desk, reactor, place.name, loop.note)
 
     @property
     def children(self) -> Mapping[int, Child]:
@@ -209,6 +209,8 @@ class Master:
             # In another process, a hook has forked and its child is on its way out.
             if os.getpid() == self._pid:
                 say(CRITICAL, "supervision has failed, everything is stopped", exc_info=True)
+                if self._loop.control is not None:
+                    self._loop.control.finish(1)  # nobody listens to clients any more
                 if self._core.grace:
                     self._guard.promise(time.monotonic_ns() + self._core.grace)
                 self._reactor.abandon(self._core.grace)

@@ -78,3 +78,17 @@ def restarted(status: dict[str, Any], answer: dict[str, Any]) -> Found:
             return True, f"{where} is {worker['state']}: pid {worker['pid']}"
         return _given_up(service)
     return False, f"{where} is not wanted any more: the service was scaled down meanwhile"
+
+
+def standing(status: dict[str, Any], answer: dict[str, Any]) -> str:
+    """Return how those services stand that a command was for, to be appended to a line."""
+    told = []
+    for known in answer.get("generations", [answer.get("service")]):
+        service = service_of(status, known)
+        if service is None:
+            continue
+        name = service["name"]
+        told.append(f"{name}: {service['ready']} of {service['wanted']} workers are ready")
+        others = [worker for worker in service["workers"] if worker["state"] != "ready"]
+        told.extend(f"{name}/{one['id']} is {one['state']}{_why(one)}" for one in others[:3])
+    return f": {'; '.join(told)}" if told else ""

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Self
 
-from cotyledon._outcomes import Found, restarted, rolled_out, scaled, service_of
+from cotyledon._outcomes import Found, restarted, rolled_out, scaled, service_of, standing
 from cotyledon._speaking import PROTOCOL, Connection, ControlError, Greeting
 from cotyledon._where import check_name, folders
 
@@ -196,7 +196,8 @@ class Client(Connection):
             until = time.monotonic() + wait
             answer: dict[str, Any] = {}
             try:
-                answer = self.request("stop")
+                # Hooks come first, and may take their time.
+                answer = self.ask("stop", {}, max(until, time.monotonic() + self._timeout))
             except ControlError as error:
                 if error.kind != "gone":
                     raise
@@ -228,7 +229,7 @@ class Client(Connection):
             except ControlError as error:
                 return Outcome(False, f"it is not known what has come of it: {error}", answer)
         if found is None:
-            text = f"the {do} has not come to its end within {wait:g} s"
+            text = f"the {do} has not come to its end within {wait:g} s{self._standing(answer)}"
             return Outcome(False, text, answer, timed_out=True)
         return Outcome(*found, answer)
 
@@ -238,7 +239,7 @@ class Client(Connection):
         until: float,
         look: Callable[[dict[str, Any]], Found],
     ) -> Found:
-        found = look(self.status())
+        found = self._look(until, look)
         if found is not None:
             return found
         for event in events.until(until):
@@ -246,12 +247,26 @@ class Client(Connection):
                 continue
             if event is not None and event["kind"] == "stopping":
                 return False, f"the manager is stopping because of {event.get('why')}"
-            found = look(self.status())
+            found = self._look(until, look)
             if found is not None:
                 return found
         if events.ended:
             raise ControlError("gone", "the manager has ended")
         return None
+
+    def _look(self, until: float, look: Callable[[dict[str, Any]], Found]) -> Found:
+        try:
+            return look(self.ask("status", {}, until))
+        except ControlError as error:
+            if error.kind != "timeout":
+                raise
+            return None  # the manager is in a hook that takes long
+
+    def _standing(self, answer: dict[str, Any]) -> str:
+        try:
+            return standing(self.status(), answer)
+        except ControlError as error:
+            return f": {error}"
 
 
 class _Events:

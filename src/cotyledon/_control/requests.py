@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 MOST_BRACKETS = 64
 """In a line: a request needs one pair. The parser of JSON needs C stack for each level."""
+COMMANDS = frozenset({"scale", "reload", "restart", "signal", "stop"})
+"""What changes something."""
 LONGEST_ID = 200
 LARGEST = 1 << 63
 

@@ -15,19 +15,18 @@ import os
 import select
 import time
 from collections.abc import Callable, Iterable
-from logging import ERROR
+from logging import ERROR, INFO
 from typing import Any
 
 from cotyledon._control import wire
 from cotyledon._control.clients import LONGEST_LINE, Client, TooLong
 from cotyledon._control.desk import Desk
 from cotyledon._control.history import Past
-from cotyledon._control.requests import Refused, check, read
+from cotyledon._control.requests import COMMANDS, Refused, check, read, shown
 from cotyledon._core.effects import Effect
 from cotyledon._core.events import Event
 from cotyledon._posix.fork import FORKS
 from cotyledon._posix.reactor import Reactor
-from cotyledon._say import say
 from cotyledon.notices import Notice
 
 SECOND = 1_000_000_000
@@ -55,9 +54,18 @@ class Server:
         desk: does what they ask.
         reactor: polls for them.
         name: of the manager.
+        say: takes a line for the log.
     """
 
-    def __init__(self, listener: int, desk: Desk, reactor: Reactor, name: str | None) -> None:
+    def __init__(
+        self,
+        listener: int,
+        desk: Desk,
+        reactor: Reactor,
+        name: str | None,
+        say: Callable[..., None],
+    ) -> None:
+        self._say = say
         self._listener = listener
         self._desk = desk
         self._reactor = reactor
@@ -102,6 +110,7 @@ class Server:
         self._guarded(self._tell, event)
 
     def _tell(self, event: Notice | dict[str, Any]) -> None:
+        self._desk.forget_status()
         past = self._desk.history.add(event)
         for fd, client in self._followers.items():
             client.tell(past.json)
@@ -110,10 +119,10 @@ class Server:
     def _guarded(self, call: Callable[..., Any], *args: Any) -> Any:
         try:
             return call(*args)
-        except Exception:
+        except Exception as error:
             if not self._failed:
                 self._failed = True  # once: it may happen at every event
-                say(ERROR, "the control socket has failed at something", exc_info=True)
+                self._say(ERROR, "the control socket has failed at something", exc_info=error)
             return None
 
     # A turn
@@ -195,13 +204,13 @@ class Server:
             if error.errno in _NO_ROOM:
                 self._epoll.unregister(self._listener)
                 self._accept_at = time.monotonic_ns() + ACCEPT_PAUSE
-                say(ERROR, "a client of the control socket must wait: %s", error.strerror)
+                self._say(ERROR, "a client of the control socket must wait: %s", error.strerror)
             return
         finally:
             end.detach()
         os.set_blocking(fd, False)
         client = Client(fd)
-        if _user(fd) not in (0, os.geteuid()):
+        if _peer(fd)[1] not in (0, os.geteuid()):
             self._turn_away(
                 client, "forbidden", "only the manager's own user and root may connect"
             )
@@ -250,8 +259,8 @@ class Server:
         """Take what a client has sent, and do one thing that it asks."""
         try:
             self._listen_to(client, mask)
-        except Exception:
-            say(ERROR, "a client of the control socket is let go", exc_info=True)
+        except Exception as error:
+            self._say(ERROR, "a client of the control socket is let go", exc_info=error)
             client.gone = True
         if client.fd in self._clients:
             self._settle(client, time.monotonic_ns())
@@ -293,6 +302,10 @@ class Server:
 
             client.waiting = True
             self._desk.do(request, answer)
+            if request.do in COMMANDS:
+                pid, user, _ = _peer(client.fd)
+                text = "process %d of user %d asks for a %s: %s"
+                self._say(INFO, text, pid, user, request.do, shown(request.fields))
         except Refused as refused:
             self._answer(client, number, refused)
 
@@ -364,13 +377,12 @@ class Server:
             self._epoll.close()
 
 
-def _user(fd: int) -> int:
+def _peer(fd: int) -> tuple[int, int, int]:
+    """Return the pid, the user and the group of who has connected."""
     end = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
     try:
         found = end.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
     finally:
         end.detach()
-    return int.from_bytes(found[4:8], "little" if _LITTLE else "big")
-
-
-_LITTLE = memoryview(b"\1\0\0\0").cast("i")[0] == 1
+    pid, user, group = memoryview(found).cast("i")
+    return pid, user & 0xFFFFFFFF, group
