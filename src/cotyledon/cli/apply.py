@@ -11,6 +11,7 @@ from cotyledon.cli import logs
 from cotyledon.cli.config import Config, ServiceConfig, read
 from cotyledon.cli.faults import Fault
 from cotyledon.cli.worker import Prepared
+from cotyledon.types import ReloadRefused
 
 LOG = logging.getLogger("cotyledon")
 
@@ -46,13 +47,17 @@ class Applied:
             self._add(service)
 
     def read_again(self) -> None:
-        """Read the file again and apply the difference: an ``on_reload`` hook."""
+        """Read the file again and apply the difference: an ``on_reload`` hook.
+
+        Raises:
+            ReloadRefused: the file is wrong, and nothing was changed.
+        """
         old = self._config
         try:
             new = read(old.path)
         except Fault as fault:
-            LOG.error("%s; the configuration stays as it was", fault.text)
-            return
+            text = f"{fault.text}; everything stays as it was"
+            raise ReloadRefused(text) from None
         changes = self._change_manager(old, new)
         for name in reversed(old.services):
             if name not in new.services:

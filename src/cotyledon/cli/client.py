@@ -26,6 +26,7 @@ _STATUSES = {
     "ambiguous": Exit.UNKNOWN,
     "no-worker": Exit.BAD,
     "no-answer": Exit.BAD,
+    "refused": Exit.BAD,
     "stopping": Exit.CONFLICT,
     "bad-request": Exit.USAGE,
     "too-long": Exit.USAGE,
