@@ -19,15 +19,8 @@ from collections.abc import Callable, Iterable
 from logging import INFO, WARNING
 from typing import Any, NamedTuple, Protocol
 
-from cotyledon._core.effects import (
-    AllReady,
-    Effect,
-    Exit,
-    Reason,
-    ServiceGone,
-    StopManager,
-    WorkerDied,
-)
+from cotyledon._core.board import earlier
+from cotyledon._core.effects import Effect, Exit, Reason, ServiceGone, StopManager, WorkerDied
 from cotyledon._core.events import (
     AbortRequested,
     Event,
@@ -41,6 +34,7 @@ from cotyledon._foreign import Foreign
 from cotyledon._posix.guard import UNHEARD, Guard
 from cotyledon._posix.reactor import Reactor
 from cotyledon._posix.signals import Catcher
+from cotyledon._reporting import Reporter
 from cotyledon._telling import STOLEN, Telling
 from cotyledon.notices import Notice, Stopping
 from cotyledon.systemd import Notifier
@@ -143,7 +137,7 @@ class Loop:
         self._given_name = name
         self._public_id = public_id
         self._forget = forget
-        self._notifier = notifier
+        self.reporter = Reporter(notifier, core, self._name)
         self._foreign = Foreign()
         self.note = self._foreign.note
         self._telling = Telling(self.note, self._name, public_id, self._pid)
@@ -162,7 +156,8 @@ class Loop:
         reactor, control = self.reactor, self.control
         busy: Any = True  # the first turn waits for nothing
         while True:
-            facts = reactor.wait(0 if busy else self._core.next_deadline())
+            due = 0 if busy else earlier(self._core.next_deadline(), self.reporter.due)
+            facts = reactor.wait(due)
             events = self._soon + facts
             self._soon = []
             self._take_signals(events)
@@ -177,12 +172,14 @@ class Loop:
             for effect in effects:
                 self._tell(effect)
             self._foreign.tell()
+            self.reporter.turn(events, effects)
             if control is not None:
                 control.after(events, effects)
             if effects and isinstance(effects[-1], Exit):
                 self._tell_the_rest()
                 if control is not None:
                     control.finish(effects[-1].status)
+                self.reporter.finish(effects[-1].status)
                 return effects[-1].status
             self._work()
             if control is not None:
@@ -257,6 +254,7 @@ class Loop:
                 self._stopping = True
                 self._jobs.clear()
                 self.guard.promise(time.monotonic_ns())
+                self.reporter.stopping(signal.Signals(signum).name, 0)
                 events.append(AbortRequested())
 
     def _take_requests(self, events: list[Event]) -> None:
@@ -278,7 +276,11 @@ class Loop:
 
     def _reload(self, request: ReloadRequested) -> None:
         """Call the hooks, then reload; not again while the same is waiting to be done."""
-        if not self._stopping and not any(job.then == request for job in self._jobs):
+        if self._stopping:
+            return
+        again = any(job.then == request for job in self._jobs)
+        self.reporter.reloading(again=again)
+        if not again:
             self._jobs.append(Job("on_reload", self._hooks.on_reload, (), request))
 
     def _stop(self, why: str, events: list[Event]) -> None:
@@ -287,7 +289,7 @@ class Loop:
         self.note(INFO, "stopping because of %s", why)
         if self._stop_asked_at is None:
             self._ask_stop()
-        self._notifier.tell("STOPPING=1")
+        self.reporter.stopping(why, self._time_left())
         self._publish(Stopping(why))
         if self._hooks.on_event:
             self._tell_the_rest()
@@ -305,8 +307,10 @@ class Loop:
             refused = self._call(job)
             if job.then is not None and refused is None:
                 self._soon.append(job.then)
-            elif job.then is not None and self.control is not None:
-                self.control.refuse(job.then, str(refused))
+            elif job.then is not None:
+                self.reporter.refused()
+                if self.control is not None:
+                    self.control.refuse(job.then, str(refused))
             if self._soon or self.catcher.caught or time.monotonic_ns() >= until:
                 break
         self._foreign.tell()
@@ -324,9 +328,7 @@ class Loop:
     def _tell(self, effect: Effect) -> None:
         telling = self._telling
         telling.log(effect)
-        if isinstance(effect, AllReady):
-            self._notifier.tell("READY=1")
-        elif isinstance(effect, StopManager):
+        if isinstance(effect, StopManager):
             self._stop_due = f"{effect.reason.value} ({self._name(effect.service)})"
         elif isinstance(effect, WorkerDied):
             self._mourn(effect)

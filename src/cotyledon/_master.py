@@ -211,6 +211,7 @@ class Master:
                 say(CRITICAL, "supervision has failed, everything is stopped", exc_info=True)
                 if self._loop.control is not None:
                     self._loop.control.finish(1)  # nobody listens to clients any more
+                self._loop.reporter.fail()
                 if self._core.grace:
                     self._guard.promise(time.monotonic_ns() + self._core.grace)
                 self._reactor.abandon(self._core.grace)

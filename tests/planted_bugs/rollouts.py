@@ -140,8 +140,8 @@ BUGS = [
     Mutant(
         "a reload of one service reloads all",
         "machine",
-        "self.services.values() if service is None else (self.services[service],)",
-        "self.services.values()",
+        "        if service is None:\n            return [one for",
+        "        if True:\n            return [one for",
     ),
     Mutant(
         "a restart of one worker does nothing",

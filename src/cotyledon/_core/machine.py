@@ -185,6 +185,7 @@ class Core(Board):
     def _on_removed(self, event: ServiceRemoved, now: int) -> None:
         for service in self._those(event.service):
             service.removed = True
+            service.rolling = False
             self._removed[service] = None
             self.want(service, 0)
 

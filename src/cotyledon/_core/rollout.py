@@ -49,7 +49,7 @@ def roll(board: Board, service: ServiceState, now: int) -> None:
     """Replace, or reload, as many workers as may be at this instant."""
     if not (service.rolling or service.replacing):
         return
-    if board.stopping or board.escalated or service.gave_up:
+    if board.stopping or board.escalated or service.gave_up or service.removed:
         return  # nothing would be started in the place of what goes
     limits = service.policy.rollout
     expected = service.wanted - service.done  # what has ended in failure is missing

@@ -3,7 +3,7 @@
 Responsible for ``health``, ``top`` and ``completion``. Never does their work.
 """
 
-import importlib
+from importlib.util import find_spec
 
 import click
 
@@ -33,16 +33,13 @@ def health(where: str | None, ready: bool, timeout: float) -> int:
 def top(where: str | None) -> int:
     """Watch the manager on a screen, and operate it by keys."""
     from cotyledon.cli.client import connect
+    from cotyledon.contrib.top import main
 
-    with connect(where) as client:  # an error in one line, before there is a screen
+    if find_spec("textual") is None:
+        raise Fault(Exit.USAGE, "top needs textual: pip install 'cotyledon[top]'")
+    with connect(where) as client:  # which one is meant, and whether it is there
         path = client.path
-    try:
-        screen = importlib.import_module("cotyledon.top")
-    except ImportError as error:
-        text = f"top needs {error.name or error}: pip install 'cotyledon[top]'"
-        raise Fault(Exit.USAGE, text) from None
-    screen.main(path)
-    return Exit.DONE
+    return main(path)
 
 
 @click.command()

@@ -158,7 +158,8 @@ def text(wanted: Wanted) -> str:
         "Environment=PYTHONUNBUFFERED=1",
     ]
     if not reloads:
-        lines.append("ExecReload=/bin/kill -HUP $MAINPID")
+        # A bare kill would have ended before the manager has said that it reloads.
+        lines.append("ExecReload=/bin/sh -c 'kill -HUP $MAINPID; sleep 1'")
     if wanted.user is not None:
         lines.append(f"User={wanted.user}")
     lines += [
@@ -176,7 +177,6 @@ def text(wanted: Wanted) -> str:
         "# The manager stops its workers; what is left after its own deadline is killed.",
         "KillMode=mixed",
         f"TimeoutStopSec={stop}",
-        "TimeoutStartSec=infinity",
         "Delegate=yes",
         "LimitNOFILE=65536",
         "",

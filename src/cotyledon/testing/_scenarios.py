@@ -204,10 +204,8 @@ def _request(rng: random.Random, sim: Simulation, mood: _Mood) -> None:
         if rng.random() < 0.7:
             sim.restart(service)
     elif action == "remove":
-        sim.remove(rng.randrange(number))
-        if rng.random() < 0.4:
-            for key in reversed(sim.kept):
-                sim.remove(key)
+        for key in reversed(sim.kept) if rng.random() < 0.4 else [service]:
+            sim.remove(key)
     elif action == "reload one":
         sim.reload(service)
     elif action == "interrupt":  # a rollout that has hardly begun

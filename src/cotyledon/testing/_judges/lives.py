@@ -52,6 +52,7 @@ class Lives(Judge):
         for service in self.books.asked(event.service):
             service.want(0)
             service.removed = True
+            service.rolling = False
             self._leaving.append(service)
 
     def _ready(self, now: int, event: ev.Ready) -> None:

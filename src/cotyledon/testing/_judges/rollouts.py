@@ -114,7 +114,7 @@ class Rollouts(Judge):
             return
         if worker.generation >= service.generation:
             raise Violation("a worker was replaced that is current")
-        if not service.rolling:
+        if not service.rolling and not service.removed:
             raise Violation("a worker was replaced though no rollout goes on")
         if reason is Reason.RELOAD and worker.reloads and worker.born >= service.renew:
             raise Violation("a worker with its own reload() was restarted")

@@ -1,0 +1,1 @@
+"""Services that come with cotyledon: each is an extra, and uses the public API only."""
