@@ -10,7 +10,7 @@ from cotyledon import Backoff, Policy, Recycle, Rollout
 from cotyledon.cli.config import read
 from cotyledon.cli.faults import Fault
 from tests.command import shell
-from tests.harness import HERE, until
+from tests.harness import HERE, InitSystem, until
 
 __all__ = ["shell"]
 
@@ -382,3 +382,20 @@ def test_a_service_that_others_came_after_is_paused_when_it_is_removed(shell):
     assert "db added" in line
     until(lambda: shell.status()["db"]["ready"] == 1, "it is back")
     assert program.stop() == 0
+
+
+@real
+def test_systemd_hears_that_a_refused_reload_is_over(shell):
+    init = InitSystem(shell.folder)
+    try:
+        path = shell.write(START.format(workers=1))
+        program = shell.run(path, name="app", env={"NOTIFY_SOCKET": init.address})
+        init.wait_for("READY=1")
+        Path(path).write_text("broken")
+        program.signal(signal.SIGHUP)
+        init.wait_for("RELOADING=1")
+        init.wait_for("READY=1")
+        assert len(program.all("built")) == 1
+        assert program.stop() == 0
+    finally:
+        init.close()

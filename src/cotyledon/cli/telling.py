@@ -88,6 +88,7 @@ _TELL: dict[str, Callable[[dict[str, Any]], Line]] = {
         "bold red",
     ),
     "unkillable": lambda e: ("still there after SIGKILL: it hangs in the kernel", "bold red"),
+    "service-gone": lambda e: ("removed, and nothing of it is left", "bold"),
     "stopping": lambda e: (f"the manager stops because of {e['why']}", "bold"),
     "scaled": lambda e: (f"{e['workers']} workers are wanted, {e['before']} were", "bold"),
     "worker-status": lambda e: (f"says: {e['status']}", "dim"),
