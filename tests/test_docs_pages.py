@@ -47,6 +47,7 @@ SUBJECTS = (
 OTHERS = (
     "api",
     "architecture",
+    "http",
     "index",
     "life-of-a-worker",
     "migrating-from-2.2",

@@ -768,7 +768,8 @@ def test_21_workers_inherit_nothing_of_their_siblings(start):
         for pid in runs.values()
         if pid != runs[0]
     ]
-    assert not set.intersection(*sockets)
+    # But for the one in which each of them says what it is doing.
+    assert len(set.intersection(*sockets)) == 1
     assert program.stop() == 0
 
 

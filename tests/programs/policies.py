@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -163,9 +164,16 @@ def main() -> None:
             after=[ids[one] for one in service.get("after", [])],
         )
 
+    def refused(call: Callable[[], object]) -> str | None:
+        try:
+            call()
+        except (TypeError, ValueError) as error:
+            return str(error)
+        return None
+
     def obey(signum: int, frame: FrameType | None) -> None:
         text = Path(DIRECTORY, "command").read_text()
-        result = eval(text, {"manager": manager, **ids})
+        result = eval(text, {"manager": manager, "refused": refused, **NAMES, **ids})
         event("obeyed", result=result)
 
     signal.signal(signal.SIGUSR1, obey)
