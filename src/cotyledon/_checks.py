@@ -96,6 +96,7 @@ def name_of(service: Callable[..., Any]) -> str:
 
 def known_of(service: Callable[..., Any]) -> tuple[int | None, bool | None]:
     """Return the graceful timeout and whether it reloads, as far as the class alone tells."""
+    service = getattr(service, "__wrapped__", service)  # a factory that only prepares the worker
     if not isinstance(service, type) or not issubclass(service, BaseService):
         return None, None
     seconds = service.graceful_shutdown_timeout

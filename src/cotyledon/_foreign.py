@@ -15,6 +15,7 @@ from logging import ERROR
 from typing import Any
 
 from cotyledon._say import say
+from cotyledon.types import ReloadRefused
 
 SECOND = 1_000_000_000
 SLOW = 1 * SECOND
@@ -56,28 +57,36 @@ class Foreign:
 
     def call(
         self, kind: str, hooks: Iterable[Callable[..., object]], args: tuple[Any, ...]
-    ) -> None:
-        """Call hooks in order; one that fails, or is interrupted, skips those after it."""
+    ) -> str | None:
+        """Call hooks in order; one that fails, or is interrupted, skips those after it.
+
+        Returns:
+            Why what follows from them is not to be, if one of them says so.
+        """
         for hook in hooks:
             if self._late():
                 self.note(ERROR, "no time is left for the %s hook %r", kind, hook)
-                return
+                return None
             started = time.monotonic_ns()
             try:
                 self._call(hook, args)
             except Interrupted:
                 self.note(ERROR, "the %s hook %r was interrupted to stop in time", kind, hook)
-                return
+                return None
+            except ReloadRefused as refusal:
+                self.note(ERROR, "not reloaded: %s", refusal)
+                return str(refusal)
             except BaseException as error:
                 if os.getpid() != self._pid:
                     raise  # the hook has forked, and this is how its child ends
                 text = "the %s hook %r failed, those after it are skipped"
                 self.note(ERROR, text, kind, hook, exc_info=error)
-                return
+                return None
             took = time.monotonic_ns() - started
             if took > SLOW:
                 text = "the %s hook %r took %.1f s, in which nothing was supervised"
                 self.note(ERROR, text, kind, hook, took / SECOND)
+        return None
 
     def _late(self) -> bool:
         return self.deadline is not None and time.monotonic_ns() >= self.deadline

@@ -84,6 +84,10 @@ class Control(Protocol):
         """Take note of what the core has taken in, and of what follows."""
         ...
 
+    def refuse(self, event: Event, why: str) -> None:
+        """Take note that the core will not be told of a request."""
+        ...
+
     def count(self, effect: Effect) -> None:
         """Count what an effect tells."""
         ...
@@ -300,16 +304,19 @@ class Loop:
         until = time.monotonic_ns() + MOMENT
         while self._jobs:
             job = self._jobs.popleft()
-            self._call(job)
-            if job.then is not None:
+            refused = self._call(job)
+            if job.then is not None and refused is None:
                 self._soon.append(job.then)
+            elif job.then is not None:
+                self.reporter.refused()
+                if self.control is not None:
+                    self.control.refuse(job.then, str(refused))
             if self._soon or self.catcher.caught or time.monotonic_ns() >= until:
                 break
         self._foreign.tell()
 
-    def _call(self, job: Job) -> None:
-        if job.hooks:
-            self._foreign.call(job.kind, tuple(job.hooks), job.args)
+    def _call(self, job: Job) -> str | None:
+        return self._foreign.call(job.kind, tuple(job.hooks), job.args) if job.hooks else None
 
     def _time_left(self) -> int:
         if not self._core.grace or self._stop_asked_at is None:

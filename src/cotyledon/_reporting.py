@@ -99,6 +99,12 @@ class Reporter:
         self._renew_at, self._renew_pause = now + PAUSE, PAUSE
         self._say("RELOADING=1", f"MONOTONIC_USEC={now // 1000}")
 
+    def refused(self) -> None:
+        """A reload that was wanted is none: one of its hooks has refused it."""
+        self._expected = max(0, self._expected - 1)
+        if self._reloading:
+            self._renew_at = time.monotonic_ns()  # have a turn at once, which finds it over
+
     def stopping(self, why: str, left: int) -> None:
         """A stop begins.
 

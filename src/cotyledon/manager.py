@@ -315,7 +315,8 @@ class ServiceManager:
 
         Args:
             on_terminate: in the master when a graceful stop begins, before workers are told.
-            on_reload: in the master on SIGHUP, before workers reload.
+            on_reload: in the master on SIGHUP, before workers reload; one that raises
+                :class:`cotyledon.types.ReloadRefused` has everything stay as it is.
             on_new_worker: in each worker's main thread, after its service is built and before
                 ``run()``, as ``(service_id, worker_id, service)``.
             on_dead_worker: in the master when a worker has died, unless a stop of the manager

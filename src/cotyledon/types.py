@@ -1,6 +1,7 @@
-"""The identifiers that programs use to name services and workers.
+"""The identifiers that programs use to name services and workers, and what a hook can raise.
 
-Responsible for the two public type names of cotyledon 2.2.0. Never holds behaviour.
+Responsible for the two public type names of cotyledon 2.2.0, and for :class:`ReloadRefused`. Never
+holds behaviour.
 """
 
 import uuid
@@ -11,3 +12,11 @@ ServiceId = NewType("ServiceId", uuid.UUID)
 
 WorkerId = NewType("WorkerId", int)
 """Names a worker of a service: a dense, stable index from 0 to ``workers - 1``."""
+
+
+class ReloadRefused(Exception):
+    """Raised by an ``on_reload`` hook: nothing is reloaded, and the text says why.
+
+    What runs goes on as before. The text is logged in one line, and told to a client of the
+    control socket that has asked for the reload.
+    """

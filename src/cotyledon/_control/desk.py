@@ -155,6 +155,13 @@ class Desk:
                 left.append(pending)
         self._pending = left
 
+    def refuse(self, event: Event, why: str) -> None:
+        """Answer those whose requests a hook has refused."""
+        refused = [one for one in self._pending if one.event == event]
+        self._pending = [one for one in self._pending if one.event != event]
+        for pending in refused:
+            pending.answer(Refused("refused", why))
+
     def _was_taken(self, asked: Event, events: Iterable[Event]) -> bool:
         if isinstance(asked, StopRequested):
             return self._core.stopping

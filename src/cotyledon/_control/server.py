@@ -101,6 +101,10 @@ class Server:
         """Take note of what the core has taken in, and of what follows."""
         self._guarded(self._desk.after, events, effects)
 
+    def refuse(self, event: Event, why: str) -> None:
+        """Take note that the core will not be told of a request."""
+        self._guarded(self._desk.refuse, event, why)
+
     def count(self, effect: Effect) -> None:
         """Count what an effect tells."""
         self._guarded(self._desk.totals.count, effect, time.monotonic_ns())
