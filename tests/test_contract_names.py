@@ -69,7 +69,8 @@ def test_method_signatures():
         ("args", None),
         ("kwargs", None),
     ]
-    assert of(cotyledon.ServiceManager.reconfigure) == [("service_id", empty), ("workers", empty)]
+    # Its default is new: there is more that can be changed.
+    assert of(cotyledon.ServiceManager.reconfigure) == [("service_id", empty), ("workers", None)]
     hooks = ("on_terminate", "on_reload", "on_new_worker", "on_dead_worker")
     assert of(cotyledon.ServiceManager.register_hooks) == [(name, None) for name in hooks]
     assert of(cotyledon.ServiceManager.run) == []

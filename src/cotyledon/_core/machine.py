@@ -1,6 +1,7 @@
 """The state machine: ``step(now, events)`` returns effects.
 
-Responsible for the order in which decisions are made. Never performs one.
+Responsible for the order in which decisions are made. Never performs one. Longer than other files,
+because whoever reads it must see what each event does.
 
 The rules, in the order in which a step applies them:
 
