@@ -9,7 +9,11 @@ from cotyledon.cli.unit import Wanted, installed, text
 from tests.harness import HERE, SOURCES, TookTooLong
 from tests.systemd_support import ENTER, Systemd, missing
 
-pytestmark = [pytest.mark.real, pytest.mark.skipif(bool(missing()), reason=missing() or "-")]
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.real,
+    pytest.mark.skipif(bool(missing()), reason=missing() or "-"),
+]
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ from cotyledon._control.requests import Refused
 from tests.control_support import Managed, Raw, resident
 from tests.harness import until
 
+pytestmark = pytest.mark.once
+
 PLENTY = 4_000_000
 """Bytes that a real manager has read at the end."""
 

@@ -13,7 +13,7 @@ from tests.chromium import Chromium, needs_chromium
 from tests.harness import until
 from tests.http_support import HOSTILE, Browser, address_of
 
-pytestmark = [pytest.mark.real, needs_chromium, pytest.mark.deadline(120)]
+pytestmark = [pytest.mark.once, pytest.mark.real, needs_chromium, pytest.mark.deadline(120)]
 DESKTOP, PHONE, SMALLEST = (1280, 900), (390, 844), (360, 740)
 TAB, ESCAPE, ENTER, DOWN = "\ue004", "\ue00c", "\ue007", "\ue015"
 ROW = """

@@ -23,6 +23,8 @@ from cotyledon.contrib.http._page import HEIGHT, WIDTH, line
 from tests.harness import until
 from tests.http_support import Browser, address_of
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "http.md").read_text()
 DASHBOARD = json.loads((ROOT / "examples" / "grafana-dashboard.json").read_text())

@@ -15,7 +15,7 @@ from cotyledon import control
 from tests.harness import alive, until, wait_gone
 from tests.http_support import HOSTILE, Browser, Stream, address_of
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 SCRIPT = "site.py"
 
 

@@ -10,7 +10,7 @@ pytest.importorskip("starlette", reason="needs the extra http")
 from tests.harness import until
 from tests.http_support import Browser, FakeManager, Stream, address_of, made_up_status
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 
 @pytest.fixture

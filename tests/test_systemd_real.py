@@ -13,7 +13,11 @@ import pytest
 from tests.harness import TIMEOUT, TookTooLong, process, until
 from tests.systemd_support import Systemd, Unit, missing
 
-pytestmark = [pytest.mark.real, pytest.mark.skipif(bool(missing()), reason=missing() or "-")]
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.real,
+    pytest.mark.skipif(bool(missing()), reason=missing() or "-"),
+]
 
 SCRIPT = "notifying.py"
 WORKER = " worker("

@@ -25,6 +25,8 @@ from tests import top_scene
 from tests.harness import SOURCES, Program
 from tests.top_scene import seen, until
 
+pytestmark = pytest.mark.once
+
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 
 

@@ -12,6 +12,8 @@ from tests import top_scene
 from tests.top_fake import Fake
 from tests.top_scene import seen, until
 
+pytestmark = pytest.mark.once
+
 
 def test_what_a_manager_says_is_never_markup(tmp_path):
     path = tmp_path / "odd.sock"

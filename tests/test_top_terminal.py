@@ -16,6 +16,7 @@ pytest.importorskip("textual", reason="needs textual")
 from tests.harness import SOURCES, until, wait_gone
 
 pytestmark = [
+    pytest.mark.once,
     pytest.mark.real,
     pytest.mark.skipif(shutil.which("tmux") is None, reason="needs tmux"),
 ]

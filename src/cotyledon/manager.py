@@ -1,8 +1,8 @@
 """The façade: ``ServiceManager``.
 
 Responsible for the public API and for checking what it is given at the call. Never decides, never
-touches the kernel: between ``run()`` and its end, the master does. Longer than other files, because
-its docstrings are the reference of the API.
+touches the kernel: between ``run()`` and its end, the master does. Longer than other files,
+because its docstrings are the reference of the API.
 """
 
 import itertools
