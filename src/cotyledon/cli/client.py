@@ -5,7 +5,7 @@ Responsible for finding the one manager that is meant, and for turning refusals 
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,7 +39,7 @@ def fault_of(error: ControlError) -> Fault:
 
 
 @contextmanager
-def connect(where: str | None, *, timeout: float = 5.0) -> Iterator[Client]:
+def connect(where: str | None, *, timeout: float = 5.0) -> Generator[Client]:
     """Connect to the manager that is meant.
 
     Args:

@@ -30,11 +30,11 @@ def size(count: int | None) -> str:
     """Return bytes in a unit of which there is at least one; ``-`` if there are none."""
     if count is None:
         return "-"
-    value = float(count)
-    for unit in "BKMGT":
-        if value < 1024 or unit == "T":
+    value, unit = float(count), "B"
+    for larger in "KMGT":
+        if value < 1024:
             break
-        value /= 1024
+        value, unit = value / 1024, larger
     return f"{value:.0f}{unit}" if value >= 100 or unit == "B" else f"{value:.1f}{unit}"
 
 
