@@ -185,7 +185,7 @@ def test_what_is_not_known_in_time_is_an_outcome(managed):
     it.wait_for("run")
     with it.client() as client:
         outcome = client.scale("web", 2, wait=0.2)
-        assert (outcome.ok, outcome.timed_out) == (False, True)
+        assert (outcome.ok, outcome.why == "timeout") == (False, True)
         assert "within 0.2 s: web: 0 of 2 workers are ready; web/0 is starting" in outcome.text
     assert it.program.stop() == 0
 

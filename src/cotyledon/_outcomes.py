@@ -1,13 +1,14 @@
 """What has come of a command, as far as the status of the manager tells.
 
 Responsible for telling an end from a state on the way, and for the line that says it. Never asks
-the manager. Each function returns whether it went well and a line for people, or ``None`` while it
-is not known.
+the manager. Each function returns what is missing (nothing, if it went well) and a line for
+people, or ``None`` while it is not known.
 """
 
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-Found: TypeAlias = tuple[bool, str] | None
+Missing: TypeAlias = Literal["", "failed", "conflict", "gone", "timeout"]
+Found: TypeAlias = tuple[Missing, str] | None
 
 
 def service_of(status: dict[str, Any], known: str) -> dict[str, Any] | None:
@@ -21,10 +22,10 @@ def service_of(status: dict[str, Any], known: str) -> dict[str, Any] | None:
 def _given_up(service: dict[str, Any]) -> Found:
     name = service["name"]
     if service["gave_up"]:
-        return False, f"{name} has failed too often, nothing is started any more"
+        return "failed", f"{name} has failed too often, nothing is started any more"
     for worker in service["workers"]:
         if worker["state"] == "failed":
-            return False, f"{name}/{worker['id']} has failed for good{_why(worker)}"
+            return "failed", f"{name}/{worker['id']} has failed for good{_why(worker)}"
     return None
 
 
@@ -38,13 +39,13 @@ def _why(worker: dict[str, Any]) -> str:
 
 def scaled(service: dict[str, Any] | None, workers: int) -> Found:
     if service is None:
-        return False, "the service was removed meanwhile"
+        return "conflict", "the service was removed meanwhile"
     name = service["name"]
     if service["wanted"] != workers:
-        return False, f"{name} was scaled to {service['wanted']} workers meanwhile"
+        return "conflict", f"{name} was scaled to {service['wanted']} workers meanwhile"
     states = [worker["state"] for worker in service["workers"]]
     if len(states) == workers and all(state in {"ready", "done"} for state in states):
-        return True, f"{name}: {service['ready']} of {workers} workers are ready"
+        return "", f"{name}: {service['ready']} of {workers} workers are ready"
     return _given_up(service)
 
 
@@ -56,28 +57,28 @@ def rolled_out(status: dict[str, Any], answer: dict[str, Any]) -> Found:
             continue  # it was removed: nothing is left to be brought up to date
         name = service["name"]
         if service["generation"] < generation:
-            return False, f"{name} is another one than it was"
+            return "conflict", f"{name} is another one than it was"
         if service["rollout_failed"]:
-            return False, f"{name}: the rollout has failed; what runs old is kept"
+            return "failed", f"{name}: the rollout has failed; what runs old is kept"
         if service["reloading"]:
             return _given_up(service)
         done.append(f"{name} ({service['ready']} of {service['wanted']} workers are ready)")
-    return True, f"every worker is up to date: {', '.join(done) or 'there is none'}"
+    return "", f"every worker is up to date: {', '.join(done) or 'there is none'}"
 
 
 def restarted(status: dict[str, Any], answer: dict[str, Any]) -> Found:
     service = service_of(status, answer["service"])
     if service is None:
-        return False, "the service was removed meanwhile"
+        return "conflict", "the service was removed meanwhile"
     number = answer["worker"]
     where = f"{service['name']}/{number}"
     for worker in service["workers"]:
         if worker["id"] != number:
             continue
         if worker["starts"] > answer["starts"] and worker["state"] in {"ready", "done"}:
-            return True, f"{where} is {worker['state']}: pid {worker['pid']}"
+            return "", f"{where} is {worker['state']}: pid {worker['pid']}"
         return _given_up(service)
-    return False, f"{where} is not wanted any more: the service was scaled down meanwhile"
+    return "conflict", f"{where} is not wanted any more: the service was scaled down meanwhile"
 
 
 def standing(status: dict[str, Any], answer: dict[str, Any]) -> str:

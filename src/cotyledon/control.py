@@ -20,7 +20,16 @@ from cotyledon._outcomes import Found, restarted, rolled_out, scaled, service_of
 from cotyledon._speaking import PROTOCOL, Connection, ControlError, Greeting
 from cotyledon._where import check_name, folders
 
-__all__ = ["PROTOCOL", "Client", "ControlError", "Greeting", "Outcome", "find", "managers"]
+__all__ = [
+    "PROTOCOL",
+    "Client",
+    "ControlError",
+    "Events",
+    "Greeting",
+    "Outcome",
+    "find",
+    "managers",
+]
 
 _LOOK = 1.0
 """Seconds after which the status is looked at again while nothing is heard of."""
@@ -35,8 +44,9 @@ class Outcome(NamedTuple):
     """A line for people."""
     answer: dict[str, Any]
     """The manager's own answer."""
-    timed_out: bool = False
-    """Whether it was not known in time."""
+    why: str = ""
+    """Why it is not ``ok``: ``failed``, ``conflict`` (somebody wants something else by now),
+    ``gone`` (so is the manager), ``timeout`` (it is not known yet, and goes on)."""
     status: int | None = None
     """Of :meth:`Client.stop`: the exit status of the manager."""
 
@@ -114,7 +124,7 @@ class Client(Connection):
         """Return the status of the manager."""
         return self.request("status")
 
-    def events(self, last: int = 0) -> Iterator[dict[str, Any]]:
+    def events(self, last: int = 0) -> "Events":
         """Return an iterator over what happens from now on, over a connection of its own.
 
         It ends when the manager does, and closes the connection when it is closed. The connection
@@ -132,7 +142,7 @@ class Client(Connection):
         except BaseException:
             other.close()
             raise
-        return _Events(other)
+        return Events(other)
 
     # Commands
 
@@ -205,11 +215,12 @@ class Client(Connection):
                 if event is not None and event["kind"] == "exit":
                     status = event["status"]
                     text = f"the manager has ended with exit status {status}"
-                    return Outcome(status == 0, text, answer, status=status)
+                    why = "failed" if status else ""
+                    return Outcome(not status, text, answer, why, status)
             if events.ended:
-                return Outcome(False, "the manager has gone without a word", answer)
+                return Outcome(False, "the manager has gone without a word", answer, "gone")
         text = f"the manager has not ended within {wait:g} s"
-        return Outcome(False, text, answer, timed_out=True)
+        return Outcome(False, text, answer, "timeout")
 
     def _command(
         self,
@@ -227,11 +238,13 @@ class Client(Connection):
             try:
                 found = self._await(events, until, lambda status: look(status, answer))
             except ControlError as error:
-                return Outcome(False, f"it is not known what has come of it: {error}", answer)
+                text = f"it is not known what has come of it: {error}"
+                return Outcome(False, text, answer, "gone")
         if found is None:
             text = f"the {do} has not come to its end within {wait:g} s{self._standing(answer)}"
-            return Outcome(False, text, answer, timed_out=True)
-        return Outcome(*found, answer)
+            return Outcome(False, text, answer, "timeout")
+        why, text = found
+        return Outcome(not why, text, answer, why)
 
     def _await(
         self,
@@ -246,7 +259,7 @@ class Client(Connection):
             if event is not None and event["kind"] in _IRRELEVANT:
                 continue
             if event is not None and event["kind"] == "stopping":
-                return False, f"the manager is stopping because of {event.get('why')}"
+                return "conflict", f"the manager is stopping because of {event.get('why')}"
             found = self._look(until, look)
             if found is not None:
                 return found
@@ -269,8 +282,11 @@ class Client(Connection):
             return f": {error}"
 
 
-class _Events:
-    """What happens at a manager, over a connection of its own."""
+class Events:
+    """What happens at a manager, over a connection of its own: an iterator that can wait.
+
+    :meth:`Client.events` makes one.
+    """
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -285,7 +301,17 @@ class _Events:
         return event
 
     def next(self, until: float) -> dict[str, Any] | None:
-        """Return the next one; ``None``: the manager has ended."""
+        """Return the next one.
+
+        Args:
+            until: how long to wait for it, as an instant of ``time.monotonic()``.
+
+        Returns:
+            The event; ``None``: the manager has ended.
+
+        Raises:
+            ControlError: ``timeout``: none came in time.
+        """
         try:
             while True:
                 said = self._client.line(min(until, time.monotonic() + 1e6))
@@ -314,12 +340,10 @@ class _Follower:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert isinstance(self._events, _Events)
         self._events.close()
 
     def until(self, until: float) -> Iterator[dict[str, Any] | None]:
         """Yield events until an instant; now and then ``None``, to look again without one."""
-        assert isinstance(self._events, _Events)
         while (now := time.monotonic()) < until:
             try:
                 event = self._events.next(min(until, now + _LOOK))

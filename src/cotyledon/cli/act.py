@@ -18,6 +18,14 @@ from cotyledon.control import Outcome
 TIMEOUT = 120.0
 
 
+_STATUSES = {
+    "failed": Exit.BAD,
+    "conflict": Exit.CONFLICT,
+    "gone": Exit.NO_MANAGER,
+    "timeout": Exit.TIMEOUT,
+}
+
+
 def waiting(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options ``--wait`` and ``--timeout``."""
     command = click.option(
@@ -33,13 +41,7 @@ def _tell(outcome: Outcome) -> int:
     if outcome.ok:
         click.echo(outcome.text)
         return Exit.DONE
-    if outcome.timed_out:
-        raise Fault(Exit.TIMEOUT, outcome.text)
-    if "meanwhile" in outcome.text or "is stopping" in outcome.text:
-        raise Fault(Exit.CONFLICT, outcome.text)
-    if "not known" in outcome.text or "without a word" in outcome.text:
-        raise Fault(Exit.NO_MANAGER, outcome.text)
-    raise Fault(Exit.BAD, outcome.text)
+    raise Fault(_STATUSES[outcome.why], outcome.text)
 
 
 @click.command()

@@ -150,7 +150,7 @@ class Feed:
         try:
             while not self._closed.is_set():
                 try:
-                    event = events.next(time.monotonic() + 1)  # type: ignore[attr-defined]
+                    event = events.next(time.monotonic() + 1)
                 except control.ControlError as error:
                     if error.kind != "timeout":
                         raise
@@ -159,7 +159,7 @@ class Feed:
                     return
                 yield event
         finally:
-            events.close()  # type: ignore[attr-defined]
+            events.close()
 
     def _hear(self, event: dict[str, Any]) -> None:
         number = event.get("seq")
