@@ -1,5 +1,7 @@
 """The configuration file: what is said of mistakes, and what SIGHUP makes of changes."""
 
+import json
+import os
 import re
 import signal
 from pathlib import Path
@@ -379,9 +381,36 @@ def test_a_service_that_others_came_after_is_paused_when_it_is_removed(shell):
     assert "db paused" in line
     until(lambda: shell.status()["db"]["workers"] == [], "its workers have ended")
     line = reread(program, path, text)
-    assert "db added" in line
+    assert "db goes on after its pause" in line
     until(lambda: shell.status()["db"]["ready"] == 1, "it is back")
     assert program.stop() == 0
+
+
+@real
+def test_a_pipe_in_the_place_of_the_file_holds_up_nobody(shell):
+    path, program = begin(shell, START.format(workers=1))
+    os.unlink(path)
+    os.mkfifo(path)
+    line = shell.wrong("reload", code=1)
+    assert "app.toml: is no regular file; everything stays as it was" in line
+    assert program.stop() == 0
+
+
+@real
+def test_a_name_means_the_service_that_stays(shell):
+    text = START.format(workers=1)
+    path, program = begin(shell, text)
+    until(lambda: shell.status()["db"]["ready"] == 1, "db is ready")
+    os.kill(shell.status()["db"]["workers"][0]["pid"], signal.SIGSTOP)  # it is long in leaving
+    reread(program, path, text[: text.index("[services.db]")])
+    reread(program, path, text)
+    answer = shell.ask("restart", "db", "--wait").stdout
+    assert "db (1 of 1 workers are ready)" in answer
+    assert "0 of 0" not in shell.ask("reload", "--wait").stdout
+    found = json.loads(shell.ask("status", "--json").stdout)["services"]
+    assert sorted(one["removed"] for one in found if one["name"] == "db") == [False, True]
+    program.signal(signal.SIGINT)
+    assert program.wait() == 1
 
 
 @real

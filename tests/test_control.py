@@ -62,7 +62,16 @@ def test_the_status_has_every_field_of_the_protocol(managed):
         assert abs(found["manager"]["at"] - time.time()) < 20
         web, mail = found["services"]
         assert set(web) == {
-            *("id", "name", "wanted", "ready", "generation", "reloading", "rollout_failed"),
+            *(
+                "id",
+                "name",
+                "wanted",
+                "ready",
+                "generation",
+                "reloading",
+                "rollout_failed",
+                "removed",
+            ),
             *("gave_up", "after", "restart", "watchdog", "totals", "workers"),
         }
         assert mail["after"] == [web["id"]]

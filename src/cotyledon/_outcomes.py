@@ -53,8 +53,8 @@ def rolled_out(status: dict[str, Any], answer: dict[str, Any]) -> Found:
     done = []
     for known, generation in answer["generations"].items():
         service = service_of(status, known)
-        if service is None:
-            continue  # it was removed: nothing is left to be brought up to date
+        if service is None or service.get("removed"):
+            continue  # nothing is left to be brought up to date
         name = service["name"]
         if service["generation"] < generation:
             return "conflict", f"{name} is another one than it was"

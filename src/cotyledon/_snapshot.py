@@ -46,6 +46,7 @@ def take(
                 service.rollout_failed,
                 service.gave_up,
                 tuple(services[one.key][0] for one in service.after),
+                service.removed,
             )
             for service in list(core.services.values())
         ),

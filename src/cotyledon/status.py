@@ -103,6 +103,8 @@ class ServiceStatus(NamedTuple):
     """Whether nothing is started any more, because of too many failures."""
     after: tuple[ServiceId, ...] = ()
     """The services that must be ready before this one starts."""
+    removed: bool = False
+    """Whether it is forgotten when its last workers have gone."""
 
 
 class ManagerStatus(NamedTuple):

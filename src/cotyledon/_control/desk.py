@@ -178,9 +178,8 @@ class Desk:
             case StopRequested():
                 found: dict[str, Any] = {}
             case ReloadRequested(None):
-                found = {
-                    "generations": {self._id(key): s.generation for key, s in services.items()}
-                }
+                kept = {key: one for key, one in services.items() if not one.removed}
+                found = {"generations": {self._id(k): one.generation for k, one in kept.items()}}
             case ReloadRequested(int(key)) | ScaleRequested(key, _) | RestartRequested(key, _) if (
                 key not in services
             ):
@@ -209,6 +208,8 @@ class Desk:
     def _find(self, given: str) -> ServiceState:
         services = self._core.services
         found = [key for key in services if self._name_of(key) == given]
+        # Its successor of the same name is meant, not a service that is on its way out.
+        found = [key for key in found if not services[key].removed] or found
         if not found and len(given) >= SHORTEST_ID:
             found = [key for key in services if self._id(key).startswith(given.lower())]
         if not found:

@@ -153,6 +153,7 @@ def _service(one: ServiceStatus, more: Mapping[str, Any], room: _Room) -> dict[s
         "rollout_failed": one.rollout_failed,
         "gave_up": one.gave_up,
         "after": [str(other) for other in one.after],
+        "removed": one.removed,
         **more,
         "workers": [_worker(worker, room) for worker in one.workers],
     }

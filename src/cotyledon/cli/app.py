@@ -4,7 +4,9 @@ Responsible for the command line, with one line for every error, and for loading
 when it is used. Never does what a command does.
 """
 
+import errno
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -115,9 +117,14 @@ def complete_services(_: click.Context, __: click.Parameter, begun: str) -> list
 def call(args: Sequence[str]) -> int:
     """Run a command line and return its exit status."""
     # The shell asks for completions through this variable, with the words in others.
-    completing = os.environ.get("_COTYLEDON_COMPLETE")
+    if os.environ.get("_COTYLEDON_COMPLETE"):
+        app.main(list(args), prog_name="cotyledon")
+    own = list(args[:1]) in (["run"], ["unit"], ["doctor"])  # they run code of the program
+    _open_output(lenient=not own)
     try:
-        result = app.main(list(args), prog_name="cotyledon", standalone_mode=bool(completing))
+        # Not through main(): for click, a reader that has gone is a failure.
+        with app.make_context("cotyledon", list(args)) as context:
+            result = app.invoke(context)
         sys.stdout.flush()
     except Fault as fault:
         return _end(fault.status, fault.text)
@@ -132,18 +139,38 @@ def call(args: Sequence[str]) -> int:
         return _end(Exit.USAGE, error.format_message())
     except KeyboardInterrupt:
         return 130
+    except click.exceptions.Exit as end:
+        return end.exit_code
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        if args[:1] and args[0] in ("run", "unit", "doctor"):
+        if own:
             raise
         from cotyledon.cli.target import innermost
 
         text = f"an answer that this version does not understand: {innermost(error)}"
         return _end(Exit.NO_MANAGER, text)
     except BrokenPipeError:
-        # Whoever read the output has seen enough; the interpreter must not try once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _drop_output()  # whoever read it has seen enough
         return Exit.DONE
+    except OSError as error:
+        if own and error.errno != errno.ENOSPC:
+            raise
+        _drop_output()
+        return _end(Exit.OUTPUT, f"the output cannot be written: {error.strerror}")
     return result if isinstance(result, int) else Exit.DONE
+
+
+def _open_output(*, lenient: bool) -> None:
+    """Have somewhere to write to, and lose no output for a character that it cannot show."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - until the process ends
+    if lenient and isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
+def _drop_output() -> None:
+    """See that the interpreter does not try once more when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _one_line(error: click.UsageError) -> str:

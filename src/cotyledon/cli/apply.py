@@ -53,6 +53,7 @@ class Applied:
             ReloadRefused: the file is wrong, and nothing was changed.
         """
         old = self._config
+        LOG.info("reading %s again", old.path)
         try:
             new = read(old.path)
         except Fault as fault:
@@ -65,8 +66,7 @@ class Applied:
         for name, service in new.services.items():
             before = old.services.get(name)
             if before is None:
-                self._add(service)
-                changes.append(f"{name} added")
+                changes.append(self._add(service))
             elif before != service:
                 changes += self._change(before, service)
         self._config = new
@@ -88,7 +88,7 @@ class Applied:
             return f"{name} paused until the next start: others came after it"
         return f"{name} removed"
 
-    def _add(self, service: ServiceConfig) -> None:
+    def _add(self, service: ServiceConfig) -> str:
         known = self._paused.pop(service.name, None)
         if known is not None:
             self._ids[service.name] = known
@@ -100,7 +100,8 @@ class Applied:
                 kwargs=service.kwargs,
                 policy=service.policy,
             )
-            return
+            later = "; its 'after' holds from the next start" if service.after else ""
+            return f"{service.name} goes on after its pause{later}"
         self._ids[service.name] = self._manager.add(
             self._prepared(service),
             max(1, service.workers),
@@ -111,6 +112,7 @@ class Applied:
         )
         if service.workers == 0:  # paused
             self._manager.reconfigure(self._ids[service.name], 0)
+        return f"{service.name} added"
 
     def _change(self, old: ServiceConfig, new: ServiceConfig) -> list[str]:
         known = self._ids[new.name]

@@ -91,6 +91,7 @@ def service_of(status: dict[str, Any], name: str) -> dict[str, Any]:
     """
     services = status["services"]
     found = [one for one in services if name in (one["name"], one["id"])]
+    found = [one for one in found if not one.get("removed")] or found
     if not found and name:
         found = [one for one in services if one["id"].startswith(name)]
     if len(found) == 1:

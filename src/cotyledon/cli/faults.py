@@ -25,6 +25,8 @@ class Exit(enum.IntEnum):
     """The outcome was not seen in time; the manager goes on with it."""
     FORBIDDEN = 7
     """The manager belongs to another user."""
+    OUTPUT = 8
+    """What there was to say could not be written; a command may have been carried out."""
 
 
 class Fault(Exception):

@@ -5,9 +5,10 @@ of a policy are the arguments of the classes in :mod:`cotyledon.policy`, taken f
 imports a service, never changes a manager.
 """
 
+import os
 import re
+import stat
 import tomllib
-from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 import msgspec
@@ -83,6 +84,19 @@ class FileShape(msgspec.Struct, forbid_unknown_fields=True):
     environment: dict[str, Any] = {}
 
 
+def _read(path: str) -> bytes:
+    # Opening a FIFO would wait for whoever writes to it, and the manager with it.
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(fd).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise wrong(path, "", "is no regular file")
+        with open(fd, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(fd)
+
+
 def parse(path: str) -> dict[str, Any]:
     """Read a file as TOML.
 
@@ -90,7 +104,7 @@ def parse(path: str) -> dict[str, Any]:
         Fault: it is not there, not readable, or no TOML.
     """
     try:
-        text = Path(path).read_bytes().decode()
+        text = _read(path).decode()
         return tomllib.loads(text)
     except OSError as error:
         raise wrong(path, "", f"cannot be read: {error.strerror}") from None
