@@ -46,7 +46,8 @@ class Saying:
 
     def flush(self) -> float | None:
         """Tell what was held back, if that may be; return after how many seconds it may be."""
-        if self._text is None:
+        text = self._text
+        if text is None:
             return None  # as nearly always: without a lock and a look at the clock
         with self._lock:
             text, now = self._text, time.monotonic_ns()
