@@ -271,9 +271,10 @@ class Reactor:
                 except Exception as error:
                     failed.append(self._failed(spawn, error))
             self.launcher.launch([order for _, order in orders])
+            born: list[Child] = []
             for spawn, order in orders:
                 if order.process is not None:
-                    self._adopt(spawn, order, order.process)
+                    born.append(self._adopt(spawn, order, order.process))
                 else:
                     for fd in (order.channel, order.stacks_fd):
                         if fd >= 0:
@@ -283,6 +284,9 @@ class Reactor:
                         self._cgroups.retire(order.cgroup)
                     self._guard.table.release(order.place)
                     failed.append(self._failed(spawn, order.error))
+            for child in born:  # when all are known: should this fail, each of them is ended
+                self._epoll.register(child.process.pidfd, select.EPOLLIN)
+                self._epoll.register(child.channel, select.EPOLLIN | select.EPOLLONESHOT)
         return failed
 
     def _order(self, spawn: Spawn) -> Order:
@@ -297,15 +301,14 @@ class Reactor:
             self._guard.table.release(place)
             raise
 
-    def _adopt(self, spawn: Spawn, order: Order, process: Process) -> None:
+    def _adopt(self, spawn: Spawn, order: Order, process: Process) -> Child:
         self._guard.table.enter(order.place, process.pid, spawn.grace)
         child = Child(spawn.worker, spawn.service, spawn.grace, process, order)
         self.children[spawn.worker] = child
         self.news.expect(child)
         FORKS.own(process.pidfd)
         self._by_fd[process.pidfd] = self._by_fd[child.channel] = child
-        self._epoll.register(process.pidfd, select.EPOLLIN)
-        self._epoll.register(child.channel, select.EPOLLIN | select.EPOLLONESHOT)
+        return child
 
     def _failed(self, spawn: Spawn, error: BaseException | None) -> SpawnFailed:
         expected = isinstance(error, OSError)
@@ -364,14 +367,13 @@ class Reactor:
     def abandon(self, grace: int) -> None:
         """End what is left without asking the core: supervision itself has failed.
 
-        Another signal ends the waiting.
-
         Args:
             grace: nanoseconds that the workers have to end gracefully.
         """
         self._catcher.caught.clear()
-        for worker in list(self.children):
-            self._send(worker, channel.StopMessage())
+        for child in self.children.values():
+            if child.channel >= 0:
+                channel.send(child.channel, channel.StopMessage())  # whatever else does not work
         for patience in (grace, LAST):
             deadline = time.monotonic_ns() + patience
             while self.children and time.monotonic_ns() < deadline and not self._catcher.caught:
