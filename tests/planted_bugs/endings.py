@@ -182,8 +182,8 @@ BUGS = [
     Mutant(
         "what runs is recycled though nothing is started any more",
         "rollout",
-        "    if board.stopping or board.escalated or service.gave_up:\n",
-        "    if board.stopping:\n",
+        "    if board.stopping or board.escalated or service.gave_up or service.removed:\n",
+        "    if board.stopping or service.removed:\n",
     ),
     Mutant(
         "a significant service is done while it lives",
