@@ -99,8 +99,12 @@ def test_totals_count_starts_and_deaths_by_reason(managed):
     """Totals tell how often and why workers were started and ended, and how long it took."""
     it = managed(WEB)
     with it.client() as client:
-        os.kill(pids(client)[0], signal.SIGKILL)
-        until(lambda: service(client)["ready"] == 2, "it has come back")
+        killed = pids(client)[0]
+        os.kill(killed, signal.SIGKILL)
+        until(
+            lambda: killed not in pids(client) and service(client)["ready"] == 2,
+            "another one is ready in its place",
+        )
         assert client.scale("web", 1, wait=20).ok
         totals = until(lambda: service(client)["totals"], "totals")
         assert totals["starts"] == {"wanted": 2, "respawn": 1}
