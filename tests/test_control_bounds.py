@@ -339,7 +339,13 @@ def test_workers_do_not_have_the_sockets(start):
     with managed.raw(), managed.client() as client:
         pid = client.status()["services"][0]["workers"][0]["pid"]
         os.kill(pid, signal.SIGKILL)
-        until(lambda: client.status()["services"][0]["ready"] == 2, "it has come back")
+
+        def replaced() -> bool:
+            service = client.status()["services"][0]
+            there = [worker["pid"] for worker in service["workers"]]
+            return pid not in there and service["ready"] == 2
+
+        until(replaced, "another one is ready in its place")
         for worker in managed.program.workers():
             found = os.listdir(f"/proc/{worker}/fd")
             targets = [os.readlink(f"/proc/{worker}/fd/{fd}") for fd in found]
