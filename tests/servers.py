@@ -1,4 +1,4 @@
-"""Real servers under test, each on free ports of the loopback, with its files in a folder of its own.
+"""Real servers under test, each on free loopback ports, with its files in a folder of its own.
 
 Responsible for starting, ending, freezing and starting again; never for what is asked of them.
 A server that is not installed is said by :meth:`Server.missing`, in the words of a skip that
@@ -78,7 +78,7 @@ class Server:
     def start(self) -> None:
         """Start it, with what it had before, and wait until it answers."""
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = process = subprocess.Popen(
                 self.command(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -88,10 +88,8 @@ class Server:
                 process_group=0,
             )
         with suppress(AssertionError):
-            until(
-                lambda: self._process.poll() is not None or self.answers(), "it answers", STARTS_IN
-            )
-            if self._process.poll() is None:
+            until(lambda: process.poll() is not None or self.answers(), "it answers", STARTS_IN)
+            if process.poll() is None:
                 return
         end = self.log.read_text(errors="replace")[-3000:]
         self.kill()
