@@ -80,7 +80,7 @@ def test_the_status_has_every_field_of_the_protocol(managed):
         assert set(worker) == {
             *("id", "state", "pid", "generation", "since", "uptime", "next_start_in"),
             *("failures", "starts", "heartbeat_age", "status", "second_pid", "second_state"),
-            "deaths",
+            *("deaths", "figures"),
         }
         assert 0 <= worker["heartbeat_age"] <= worker["uptime"]
         assert mail["workers"][0]["heartbeat_age"] is None

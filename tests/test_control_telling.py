@@ -1,11 +1,13 @@
 """What workers tell through the control socket: their stacks, and what they are doing."""
 
+import math
 import os
 import signal
 
 import pytest
 
 import cotyledon
+from cotyledon._posix import channel
 from cotyledon.control import ControlError
 from tests.control_support import Managed
 from tests.harness import alive, until
@@ -112,7 +114,8 @@ def test_a_worker_that_dies_while_it_is_asked(start):
 def test_what_a_service_says_is_in_the_status(start, method):
     """status() shows in the status and in the events, short and on one line."""
     text = "job\n7\x1b[31m " + "x" * 300
-    it = Managed(start, {"name": "web", "does": [["status", text]]})
+    web = {"name": "web", "does": [["status", text]]}
+    it = Managed(start, web, start_method=method)
     with it.client() as client:
         said = until(lambda: worker(client)["status"], "it is told")
         assert said == "job 7 [31m " + "x" * (200 - 11)
@@ -164,11 +167,57 @@ def test_a_status_ends_with_its_worker(start):
     assert it.program.stop() == 0
 
 
+@pytest.mark.real
+@pytest.mark.parametrize("method", METHODS)
+def test_figures_are_in_the_status_and_in_no_event(start, method):
+    """A service tells numbers by name; each call takes the place of the last, as a whole."""
+    figures = {"jobs": 12, "load": -0.25, "tiny": 1e-300, "big": 10**30}
+    it = Managed(
+        start,
+        {"name": "web", "does": [["figures", "busy", figures]]},
+        start_method=method,
+    )
+    with it.client() as client:
+        found = until(lambda: worker(client)["figures"], "they are told")
+        assert found == {"jobs": 12, "load": -0.25, "tiny": 1e-300, "big": 1e30}
+        assert type(found["jobs"]) is int
+    assert it.master_command("dict(manager.status().services[0].workers[0].figures)") == found
+    assert it.program.stop() == 0
+
+
 def test_status_checks_its_argument():
     """status() takes a string, and does nothing outside a worker."""
     cotyledon.Service(0).status("fine")
     with pytest.raises(TypeError, match=r"status\(\): 'text' must be a string"):
         cotyledon.Service(0).status(7)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("figures", "kind", "says"),
+    [
+        ([1], TypeError, "numbers by name"),
+        ({1: 1}, TypeError, "a name in 'figures' must be a string"),
+        ({"": 1}, ValueError, "1 to 40 printable ASCII"),
+        ({"x" * 41: 1}, ValueError, "1 to 40 printable ASCII"),
+        ({"a\0": 1}, ValueError, "1 to 40 printable ASCII"),
+        ({"a": "1"}, TypeError, r"figures\['a'\]"),
+        ({"a": math.nan}, ValueError, r"figures\['a'\]"),
+        ({str(n): n for n in range(33)}, ValueError, "32 at most, not 33"),
+    ],
+)
+def test_figures_are_checked(figures, kind, says):
+    """What is no finite number by name is refused where it is said."""
+    with pytest.raises(kind, match=says):
+        cotyledon.Service(0).status("fine", figures)
+
+
+def test_the_longest_figures_fit_into_a_message():
+    """As many and as long figures as may be are in one message, and are read back the same."""
+    figures = {f"{n:040}": -1.2345678901234567e-300 - n for n in range(32)}
+    message = channel.StatusMessage(2**22, "\U0001f600" * 200, figures)
+    datagram = channel.encode(message)
+    assert len(datagram) <= channel.LARGEST
+    assert channel.decode(datagram) == message
 
 
 # --- the trace ----------------------------------------------------------------------------

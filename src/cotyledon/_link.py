@@ -5,7 +5,7 @@ They do nothing until the runtime has connected itself, in a unit test for examp
 any more in a child that was forked from a worker. Never knows the runtime: it lies above.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 
 def _nothing() -> None:
@@ -16,7 +16,7 @@ def _nothing_with(value: int) -> None:
     pass
 
 
-def _nothing_with_text(text: str) -> None:
+def _nothing_with_text(text: str, figures: Mapping[str, float]) -> None:
     pass
 
 
@@ -30,8 +30,8 @@ class Link:
     """It needs so many more nanoseconds until then."""
     beat: Callable[[], None]
     """It is alive."""
-    say: Callable[[str], None]
-    """What it is doing, for people."""
+    say: Callable[[str, Mapping[str, float]], None]
+    """What it is doing, for people, and figures of it."""
 
     def __init__(self) -> None:
         self.cut()

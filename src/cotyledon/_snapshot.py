@@ -99,6 +99,7 @@ def _worker(
         None if child is None else child.status,
         max(0, now - beaten_at) / SECOND if beaten_at else None,
         (now - worker.started_at) / SECOND,
+        {} if child is None else child.figures,
     )
 
 

@@ -82,6 +82,30 @@ def number(owner: str, name: str, value: Any, unit: str = "", *, least: float = 
     return float(value)
 
 
+MOST_FIGURES = 32
+LONGEST_NAME = 40
+
+
+def figures(owner: str, name: str, value: Any) -> dict[str, float]:
+    """Return finite numbers by name, few and short enough for one message."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{owner}: {name!r} must be numbers by name, not: {value!r}")
+    if len(value) > MOST_FIGURES:
+        raise ValueError(f"{owner}: {name!r} may be {MOST_FIGURES} at most, not {len(value)}")
+    found: dict[str, float] = {}
+    for key, one in value.items():
+        if not isinstance(key, str):
+            raise TypeError(f"{owner}: a name in {name!r} must be a string, not: {key!r}")
+        if not (0 < len(key) <= LONGEST_NAME and key.isascii() and key.isprintable()):
+            raise ValueError(
+                f"{owner}: a name in {name!r} must be 1 to {LONGEST_NAME} printable ASCII"
+                f" characters, not: {key!r}"
+            )
+        exact = number(owner, f"{name}[{key!r}]", one, least=-math.inf)
+        found[key] = int(one) if isinstance(one, int) and abs(one) < 1 << 53 else exact
+    return found
+
+
 def seconds(owner: str, name: str, value: Any, *, least: float = 0.0) -> float:
     """Return seconds: a number, or a string such as ``"500ms"``, ``"10m"``, ``"2h"``, ``"1d"``."""
     if isinstance(value, str):

@@ -10,6 +10,7 @@ hides ours.
 
 import os
 import signal
+from collections.abc import Mapping
 from typing import Any
 
 from cotyledon._link import LINK
@@ -85,21 +86,29 @@ class BaseService:
         """
         LINK.beat()
 
-    def status(self, text: str) -> None:
+    def status(self, text: str, figures: Mapping[str, float] | None = None) -> None:
         """Say what the service is doing, for people: the status of the manager shows it.
 
         Callable from any thread, and in ``__init__``, as often as it likes: at most ten times per
-        second something is told, and the last text always is. Outside a worker it does nothing.
+        second something is told, and the last call always is. Outside a worker it does nothing.
 
         Args:
             text: one line; what is after 200 characters is cut off. Empty: nothing any more.
+            figures: numbers by name, for programs and metrics, at most 32 of them; they take the
+                place of all earlier ones, ``None`` as well. They begin anew in each worker.
 
         Raises:
-            TypeError: ``text`` is no string.
+            TypeError: ``text`` is no string, a name is no string or a figure no number.
+            ValueError: there are too many figures, a name is empty, longer than 40 characters or
+                not printable, or a figure is not finite.
         """
         if not isinstance(text, str):
             raise TypeError(f"status(): 'text' must be a string, not: {text!r}")
-        LINK.say(text)
+        if figures:
+            from cotyledon import _values  # as in extend()
+
+            figures = _values.figures("status()", "figures", figures)
+        LINK.say(text, figures or {})
 
 
 def overrides(service: type[BaseService], method: str) -> bool:

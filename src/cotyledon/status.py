@@ -5,6 +5,8 @@ its own: a snapshot is derived from the core and from the table of processes whe
 for. New fields are added at the end. Times are seconds.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from cotyledon.types import ServiceId, WorkerId
@@ -83,6 +85,8 @@ class WorkerStatus(NamedTuple):
     """Seconds since the worker's last heartbeat; ``None``: there was none."""
     uptime: float = 0.0
     """Seconds that the worker's process has lived (0 without a worker)."""
+    figures: Mapping[str, float] = MappingProxyType({})
+    """What it says of itself in numbers, by name: see :meth:`cotyledon.Service.status`."""
 
 
 class ServiceStatus(NamedTuple):

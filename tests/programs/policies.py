@@ -7,6 +7,7 @@ that for later workers; SIGUSR1 has the master evaluate the file ``command``.
 
 import ctypes
 import json
+import multiprocessing
 import os
 import re
 import signal
@@ -30,6 +31,7 @@ class Actor(cotyledon.Service):
 
     def __init__(self, worker_id: int, name: str, does: list[list[Any]]) -> None:
         super().__init__(WorkerId(worker_id))
+        self.name = name
         changed = Path(DIRECTORY, f"does-{name}")
         self.does = json.loads(changed.read_text()) if changed.exists() else does
         self.over = threading.Event()
@@ -79,6 +81,9 @@ class Actor(cotyledon.Service):
     def do_status(self, *texts: str) -> None:
         for text in texts:
             self.status(text)
+
+    def do_figures(self, text: str, figures: dict[str, float] | None) -> None:
+        self.status(text, figures)
 
     def do_chatter(self, times: int) -> None:
         for number in range(times):
@@ -151,13 +156,18 @@ KINDS: dict[str, Any] = {"actor": Actor, "reloading": Reloading, "looping": Loop
 
 def main() -> None:
     services, settings = json.loads(sys.argv[1])
+    method = settings.pop("start_method", None)
+    if method:
+        settings["mp_context"] = multiprocessing.get_context(method)
     manager = cotyledon.ServiceManager(**settings)
     manager.register_hooks(on_event=told)
     ids: dict[str, Any] = {}
     for service in services:
         name = service["name"]
+        kind = KINDS[service.get("kind", "actor")]
         ids[name] = manager.add(
-            type(name, (KINDS[service.get("kind", "actor")],), {"name": name}),
+            # A class that is made here does not pickle.
+            kind if method else type(name, (kind,), {"name": name}),
             service.get("workers", 1),
             (name, service.get("does", [])),
             policy=eval(service.get("policy", "Policy()"), NAMES),

@@ -19,7 +19,7 @@ class Web(cotyledon.Service):
 
     def __init__(self, worker_id: int) -> None:
         super().__init__(worker_id)
-        self.status(f"serves shard {worker_id}")
+        self.status(f"serves shard {worker_id}", {"pages": 3, "open <1>": 0.5})
 
     def run(self) -> None:
         event("run", worker=self.worker_id)

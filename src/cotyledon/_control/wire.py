@@ -162,6 +162,7 @@ def _service(one: ServiceStatus, more: Mapping[str, Any], room: _Room) -> dict[s
 def _worker(one: WorkerStatus, room: _Room) -> dict[str, Any]:
     fields = one._asdict()
     fields["id"] = fields.pop("worker_id")
+    fields["figures"] = dict(one.figures)
     fields["deaths"] = room.deaths(one.deaths) if one.deaths else []
     return fields
 

@@ -11,6 +11,7 @@ is (the pidfd does).
 
 import _socket
 import os
+from collections.abc import Mapping
 from typing import NamedTuple, TypeAlias
 
 LARGEST = 4096
@@ -23,7 +24,6 @@ READY = b"ready"
 RELOADED = b"reloaded"
 EXTEND = b"extend"
 STACKS = b"stacks"
-STATUS = b"status"
 
 
 class ReadyMessage(NamedTuple):
@@ -52,6 +52,7 @@ class StatusMessage(NamedTuple):
 
     pid: int
     text: str
+    figures: Mapping[str, float]
 
 
 class StacksMessage(NamedTuple):
@@ -95,6 +96,10 @@ def _grace(grace: int | None) -> bytes:
     return b"" if grace is None else b"%d" % grace
 
 
+def _number(word: bytes) -> float:
+    return int(word) if word.lstrip(b"-").isdigit() else float(word)
+
+
 def encode(message: Message) -> bytes:
     """Return the datagram for a message."""
     match message:
@@ -105,8 +110,9 @@ def encode(message: Message) -> bytes:
             return b"\0".join((RELOADED, b"%d" % generation, _grace(grace)))
         case ExtendMessage(by):
             return b"\0".join((EXTEND, b"%d" % by))
-        case StatusMessage(pid, text):
-            return b"\0".join((STATUS, b"%d" % pid, text.encode(errors="replace")))
+        case StatusMessage(pid, text, figures):
+            words = [part for name, value in figures.items() for part in (name, repr(value))]
+            return "\0".join(("status", str(pid), text, *words)).encode(errors="replace")
         case StacksMessage():
             return STACKS
         case StopMessage():
@@ -129,8 +135,10 @@ def decode(datagram: bytes) -> Message | None:
                 return ReloadedMessage(int(generation), int(grace) if grace else None)
             case [b"extend", by]:
                 return ExtendMessage(int(by))
-            case [b"status", pid, text]:
-                return StatusMessage(int(pid), text.decode(errors="replace"))
+            case [b"status", pid, text, *words]:
+                names = [name.decode(errors="replace") for name in words[::2]]
+                figures = dict(zip(names, map(_number, words[1::2]), strict=True))
+                return StatusMessage(int(pid), text.decode(errors="replace"), figures)
             case [b"stacks"]:
                 return StacksMessage()
             case [b"stop"]:

@@ -4,6 +4,7 @@ Responsible for what is remembered of a child and for closing its descriptors. N
 """
 
 import os
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from cotyledon._posix import channel, stacks
@@ -37,6 +38,7 @@ class Child:
         "asked_by_people",
         "cgroup",
         "channel",
+        "figures",
         "grace",
         "key",
         "killed",
@@ -64,6 +66,7 @@ class Child:
         self.killed = False  # by us
         self.name: str | None = None  # as it has told it
         self.status: str | None = None  # what it says that it is doing
+        self.figures: Mapping[str, float] = {}  # and in numbers
         self.owes = 0  # the generation that it was told of and has not taken up
         self.unsent: channel.Message | None = None  # until the channel has room again
 

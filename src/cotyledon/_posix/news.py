@@ -29,7 +29,7 @@ class News:
             FORKS.own(self.ours, self.theirs)
         self._by_pid: dict[int, Child] = {}
         self.told: dict[Child, None] = {}
-        """Those whose status is new; whoever tells people of it takes them out."""
+        """Those whose text is new; whoever tells people of it takes them out."""
 
     def expect(self, child: Child) -> None:
         """Hear what a child says from now on."""
@@ -51,8 +51,11 @@ class News:
                 continue
             child = self._by_pid.get(message.pid)
             if child is not None:
-                child.status = message.text or None
-                self.told[child] = None
+                text = message.text or None
+                child.figures = message.figures
+                if text != child.status:
+                    child.status = text
+                    self.told[child] = None
 
     def take(self) -> Mapping[Child, None]:
         """Take those whose status is new, in order."""

@@ -100,6 +100,9 @@ def _now(service: dict[str, Any], worker: dict[str, Any]) -> Line:
         who += f", alive for {words.duration(worker['uptime'])}, generation {worker['generation']}"
     if worker.get("status"):
         who += f"; it says: {worker['status']}"
+    if worker.get("figures"):
+        figures = ", ".join(f"{name} {value:g}" for name, value in worker["figures"].items())
+        who += f"; its figures: {figures}"
     return f"{who}.", STYLES.get(state, "")
 
 

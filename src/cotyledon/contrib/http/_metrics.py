@@ -101,6 +101,11 @@ KINDS = {
     "cotyledon_worker_heartbeat_age_seconds": Kind(
         GaugeMetricFamily, "Since the last heartbeat, with a watchdog.", _WORKER
     ),
+    "cotyledon_worker_figure": Kind(
+        GaugeMetricFamily,
+        "A number that the service tells of itself; counts begin anew in each worker.",
+        (*_WORKER, "figure"),
+    ),
     "cotyledon_worker_private_memory_bytes": Kind(
         GaugeMetricFamily, "Memory of the worker that it shares with nobody.", _WORKER
     ),
@@ -199,6 +204,8 @@ class PictureCollector(Collector):
         wait = worker.get("next_start_in") if worker["state"] == "backing off" else 0
         self._put("cotyledon_worker_backoff_seconds", wait, *labels)
         self._put("cotyledon_worker_heartbeat_age_seconds", worker.get("heartbeat_age"), *labels)
+        for figure, value in (worker.get("figures") or {}).items():
+            self._put("cotyledon_worker_figure", value, *labels, figure)
         if worker.get("pid") is not None:
             self._put("cotyledon_worker_uptime_seconds", worker.get("uptime"), *labels)
             self._usage("worker", worker["pid"], *labels)
