@@ -1,0 +1,145 @@
+"""The command line: ``python -m bench.heartbeats``.
+
+Responsible for the servers, and for the order of the rounds: each job by each subject in turn.
+When it ends, by Ctrl-C too, no process and no file of it is left but the results.
+"""
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+
+from bench import report as bench_report
+from bench.heartbeats import report
+from bench.heartbeats.figures import Book
+from bench.heartbeats.plan import BURST, JOBS, PAUSE, SERVERS
+from bench.heartbeats.run import Failed, Round
+from bench.heartbeats.subjects import Subject, subjects
+from bench.run import prepare
+from tests.servers import Etcd, RabbitMQ, Redis, Server
+
+BURSTS = 5
+KINDS: dict[str, type[Server]] = {"redis": Redis, "etcd": Etcd}
+QUICK_SUBJECTS = ("plain", "ours")
+QUICK_JOBS = ("compute", "hold")
+
+
+def main() -> int:
+    """Measure, print, and return the exit status."""
+    options = _options()
+    everyone = subjects(sys.executable, options.reference, options.eventlet, options.threading)
+    names = options.subject or (QUICK_SUBJECTS if options.quick else [s.name for s in everyone])
+    jobs = options.job or (QUICK_JOBS if options.quick else JOBS)
+    rounds = _rounds([subject for subject in everyone if subject.name in names], jobs)
+    servers = options.server or SERVERS
+    bursts = 1 if options.quick else BURSTS
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, _end)
+    prepare()
+    book = Book(_circumstances(bursts), [])
+    try:
+        with _serving(servers) as (running, broker):
+            for number, (subject, job) in enumerate(rounds, 1):
+                _tell(f"{number} of {len(rounds)}: {subject.name}, {job or 'no job'}")
+                with Round(subject, job, running, broker) as one:
+                    book.cells.extend(one.measure(bursts))
+    except (Failed, AssertionError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    finally:
+        _tell("")
+    print(report.text(book))
+    missed = book.missed()
+    print("", *(missed or ["all that must hold does"]), sep="\n")
+    if options.json is not None:
+        book.save(options.json)
+    return 1 if missed and options.check else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.heartbeats",
+        description="Beat against real servers while the main job is busy.",
+    )
+    for name, what in (
+        ("reference", "cotyledon 2.2.0"),
+        ("eventlet", "oslo.service"),
+        ("threading", "oslo.service and cotyledon 2.2.0"),
+    ):
+        parser.add_argument(
+            f"--{name}",
+            metavar="PYTHON",
+            help=f"the interpreter of an environment with {what}, tooz and oslo.messaging",
+        )
+    for name, choices in (
+        ("subject", tuple(report.SUBJECTS)),
+        ("job", JOBS),
+        ("server", SERVERS),
+    ):
+        parser.add_argument(
+            f"--{name}",
+            metavar=name.upper(),
+            action="append",
+            choices=choices,
+            help=f"measure this one only (repeatable): {', '.join(choices)}",
+        )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="one burst, this package and a plain process, two jobs: a smoke test",
+    )
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write every sample there")
+    parser.add_argument(
+        "--check", action="store_true", help="exit with status 1 if what must hold does not"
+    )
+    return parser.parse_args()
+
+
+def _rounds(chosen: list[Subject], jobs: Sequence[str]) -> list[tuple[Subject, str]]:
+    found = [(subject, "") for subject in chosen if not subject.works]
+    return found + [(subject, job) for job in jobs for subject in chosen if subject.works]
+
+
+@contextmanager
+def _serving(names: Sequence[str]) -> Iterator[tuple[dict[str, Server], RabbitMQ]]:
+    """Start the servers, and end them."""
+    with ExitStack() as stack:
+        servers = {name: KINDS[name]() for name in names}
+        broker = RabbitMQ()
+        for server in (*servers.values(), broker):
+            if missing := server.missing():
+                raise AssertionError(missing)
+            stack.callback(server.close)
+            _tell(f"starting {server.PROGRAM}")
+            server.start()
+        yield servers, broker
+
+
+def _circumstances(bursts: int) -> str:
+    bursts_text = "one burst" if bursts == 1 else f"{bursts} bursts"
+    return (
+        f"{bench_report.circumstances()}; {bursts_text} of {BURST:g} s for each cell, "
+        f"{PAUSE:g} s between them"
+    )
+
+
+def _tell(text: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+    elif text:
+        print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+def _end(signum: int, frame: FrameType | None) -> None:
+    """Leave by an exception, so that all is cleared away; what comes then does not disturb it."""
+    for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(other, signal.SIG_IGN)
+    sys.exit(128 + signum)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
