@@ -5,9 +5,11 @@ When it ends, by Ctrl-C too, no process and no file of it is left but the result
 """
 
 import argparse
+import logging
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -40,6 +42,9 @@ def main() -> int:
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, _end)
     prepare()
+    # What fails is what is counted.
+    logging.getLogger("oslo.messaging").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", r"\s*Eventlet is deprecated")
     book = Book(_circumstances(bursts), [])
     try:
         with _serving(servers) as (running, broker):

@@ -13,8 +13,12 @@ from bench.heartbeats.plan import INTERVAL, PATIENCE
 
 LOOK = 0.1
 """Seconds between two looks at the group."""
+SETTLED = 20
+"""Looks that must find the same members before a start is over."""
 EVERY = 1.0
 """Seconds between two pings."""
+FIRST = 0.5
+"""Seconds for a ping, and between two, as long as none has been answered."""
 SECOND = 1_000_000_000
 _MISSED = re.compile(
     # The name that oslo.messaging gives a connection: program, process, and a UUID.
@@ -47,13 +51,14 @@ class Watcher(threading.Thread):
                 found = frozenset()  # there is no group yet
             self.seen.append((time.monotonic_ns(), found))
 
-    def members(self) -> frozenset[bytes]:
-        """Return who was there at the last look."""
-        return self.seen[-1][1] if self.seen else frozenset()
+    def settled(self) -> bool:
+        """Tell whether somebody is there, and the same ones for a while."""
+        last = {found for _, found in self.seen[-SETTLED:]}
+        return len(self.seen) >= SETTLED and len(last) == 1 and frozenset() not in last
 
-    def missing(self, wanted: frozenset[bytes], begin: int, end: int) -> float:
-        """Return for what share of a time somebody was not there."""
-        looks = [wanted <= found for at, found in self.seen if begin <= at < end]
+    def missing(self, begin: int, end: int) -> float:
+        """Return for what share of a time nobody was there: each subject has its own group."""
+        looks = [bool(found) for at, found in self.seen if begin <= at < end]
         return looks.count(False) / len(looks)
 
     def end(self) -> None:
@@ -79,7 +84,7 @@ class Pinger(threading.Thread):
         cfg.CONF([], project="heartbeats", default_config_files=[])
         self._transport = oslo_messaging.get_rpc_transport(cfg.CONF, url=broker)
         target = oslo_messaging.Target(topic=topic, server="one")
-        self._client = oslo_messaging.get_rpc_client(self._transport, target, timeout=PATIENCE)
+        self._client = oslo_messaging.get_rpc_client(self._transport, target)
         self._failure = oslo_messaging.MessagingException
         self._over = threading.Event()
         self.pings: list[tuple[int, bool]] = []
@@ -88,13 +93,15 @@ class Pinger(threading.Thread):
     def run(self) -> None:
         while not self._over.is_set():
             began = time.monotonic_ns()
+            # Nobody may be there yet to answer the first ones.
+            answers = any(answered for _, answered in self.pings)
             try:
-                self._client.call({}, "ping")
+                self._client.prepare(timeout=PATIENCE if answers else FIRST).call({}, "ping")
                 answered = True
             except self._failure:
                 answered = False
             self.pings.append((began, answered))
-            self._over.wait(EVERY - (time.monotonic_ns() - began) / SECOND)
+            self._over.wait((EVERY if answers else FIRST) - (time.monotonic_ns() - began) / SECOND)
 
     def answered(self) -> bool:
         """Tell whether the last ping was answered."""

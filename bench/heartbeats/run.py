@@ -9,6 +9,8 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
@@ -51,7 +53,7 @@ class _Running:
 
     def ready(self) -> bool:
         """Tell whether it is a member and answers."""
-        return bool(self.watcher.members()) and all(
+        return self.watcher.settled() and all(
             pinger.answered() for pinger in self.pingers.values()
         )
 
@@ -87,8 +89,8 @@ class _Running:
 
     def close(self) -> None:
         """Let go of what belongs to the bench."""
-        for other in self._observers:
-            other.close()
+        self.popen.wait()
+        _at_once([other.close for other in self._observers])
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -126,7 +128,6 @@ class Round:
         """Let the jobs begin when all is ready, and return what was seen during some bursts."""
         everyone = self._running.values()
         self._wait_until_ready()
-        members = {name: each.watcher.members() for name, each in self._running.items()}
         for each in everyone:
             (each.folder / "go").touch()
         begin = time.monotonic_ns()
@@ -140,7 +141,7 @@ class Round:
                 self.job,
                 name,
                 lateness(each.beats(), begin, end),
-                each.watcher.missing(members[name], begin, end),
+                each.watcher.missing(begin, end),
                 each.rpc(begin, end),
             )
             for name, each in self._running.items()
@@ -161,9 +162,14 @@ class Round:
         for each in self._running.values():
             each.end()
         _kill(self._before)
-        for each in self._running.values():
-            each.popen.wait()
-            each.close()
+        _at_once([each.close for each in self._running.values()])
+
+
+def _at_once(calls: Sequence[Callable[[], None]]) -> None:
+    """Make some calls, each of which may wait for an answer that does not come."""
+    with ThreadPoolExecutor() as pool:
+        for done in [pool.submit(call) for call in calls]:
+            done.result()
 
 
 def _kill(spared: set[int]) -> None:
