@@ -73,8 +73,6 @@ def runs(start: Callable[..., Program], tmp_path: Path) -> Runs:
     def run(
         name: str, variant: str, *args: str, change: Mapping[str, str] | None = None, **more: Any
     ) -> Running:
-        if name in {"looping", "periodic"} and variant == "after":
-            pytest.importorskip("cotyledon.contrib.futurist", reason="needs contrib.futurist")
         if variant != "after":
             pytest.importorskip("oslo_service", reason="needs oslo.service", exc_type=ImportError)
         source = PROGRAMS / f"{name}_{'after' if variant == 'after' else 'before'}.py"
@@ -436,7 +434,7 @@ def test_a_web_server_answers_what_it_has_begun(variant: str, runs: Runs) -> Non
     port = free_port()
     url = f"http://127.0.0.1:{port}/"
     program = runs("wsgi", variant, change={"8000": str(port)})
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
 
         def listens() -> bool:
             try:
@@ -447,7 +445,7 @@ def test_a_web_server_answers_what_it_has_begun(variant: str, runs: Runs) -> Non
         until(listens, "the server listens")
         workers: set[str] = set()
         while len(workers) < 2:
-            workers |= set(pool.map(get, [url] * 4))
+            workers |= set(pool.map(get, [url] * 8))
         begun = len(program.says(r"(\d+) answers"))
         answers = [pool.submit(get, url) for _ in range(4)]
         program.says(r"(\d+) answers", begun + 4)
