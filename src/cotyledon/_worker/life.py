@@ -240,10 +240,10 @@ class Life:
         """Tell that the service's reload() has returned."""
         channel.send(self.channel, channel.ReloadedMessage(generation, self.grace))
 
-    def tell_stacks(self, more: str = "") -> None:
+    def tell_stacks(self, aloud: bool, more: str = "") -> None:
         """Write the stacks of all threads for the master, and tell it so."""
         if self.stacks >= 0:
-            stacks.dump(self.stacks, more)
+            stacks.dump(self.stacks, aloud, more)
         channel.send(self.channel, channel.StacksMessage())
 
     def orders(self) -> list[channel.Message] | None:

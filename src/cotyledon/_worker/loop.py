@@ -128,8 +128,8 @@ class Loop:
                     self._terminate()
                 case channel.ReloadMessage(generation):
                     self._reload(generation)
-                case channel.StacksMessage():
-                    self._life.tell_stacks(self._stacks_of_tasks())
+                case channel.StacksMessage(aloud):
+                    self._life.tell_stacks(aloud, self._stacks_of_tasks())
                 case _:
                     pass
 

@@ -72,8 +72,8 @@ class Threads:
                     self._terminate()
                 case channel.ReloadMessage(generation):
                     self._reload(generation)
-                case channel.StacksMessage():
-                    self._life.tell_stacks()
+                case channel.StacksMessage(aloud):
+                    self._life.tell_stacks(aloud)
                 case _:
                     pass
         return True
