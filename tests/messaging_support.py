@@ -4,8 +4,8 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import kombu
 from amqp.exceptions import NotFound
+from kombu.connection import Connection
 
 from cotyledon import control
 from tests.harness import Event, Program, until
@@ -31,7 +31,9 @@ class Topic(NamedTuple):
         settings = {"control": "./control", "graceful_shutdown_timeout": grace}
         options = {"url": self.url, **options}
         wanted = {"workers": workers, kind: options, "manager": settings}
-        return self.program("serve", json.dumps(wanted))
+        program = self.program("serve", json.dumps(wanted))
+        program.wait_for("WorkerStarted")  # there is a control socket
+        return program
 
     def served(self, kind: str, workers: int = 2, **options: Any) -> Program:
         """Start so many workers, and wait until they are ready."""
@@ -57,7 +59,7 @@ class Topic(NamedTuple):
     def left(self) -> int:
         """Return how many notifications wait in the queue."""
         url = self.url.partition("?")[0].replace("rabbit://", "amqp://")
-        with kombu.Connection(url) as connection:
+        with Connection(url) as connection:
             try:
                 found = connection.default_channel.queue_declare(f"{self.name}.info", passive=True)
             except NotFound:

@@ -23,9 +23,6 @@ if find_spec("oslo_messaging") is None:
         "install it with: pip install 'cotyledon[oslo-messaging]'"
     )
 
-from cotyledon.contrib.oslo_messaging._service import (  # noqa: E402  (after the hint)
-    NotificationService,
-    RPCService,
-)
+from cotyledon.contrib.oslo_messaging._service import NotificationService, RPCService
 
 __all__ = ["NotificationService", "RPCService"]

@@ -190,7 +190,7 @@ def tune(conf: Any, transport: Any, threads: int) -> float:
     conf.set_default("rabbit_qos_prefetch_count", threads, "oslo_messaging_rabbit")
     if threshold <= 0:
         return POLL
-    return min(5.0, float(threshold) / rabbit.heartbeat_rate / 2)
+    return min(5.0, float(threshold / rabbit.heartbeat_rate / 2))
 
 
 # Servers
@@ -207,7 +207,7 @@ def rpc_server(
     endpoints: Sequence[Any],
     serializer: Any,
     access_policy: Any,
-) -> RPC:
+) -> Any:
     """Return a server of calls that has not been started."""
     target = oslo_messaging.Target(topic=topic, server=server, exchange=exchange)
     dispatcher = _CallDispatcher(intake, list(endpoints), serializer, access_policy)
@@ -225,7 +225,7 @@ def notification_server(
     retry_after: float,
     endpoints: Sequence[Any],
     serializer: Any,
-) -> Notifications:
+) -> Any:
     """Return a server of notifications that has not been started."""
     targets = [oslo_messaging.Target(topic=topic, exchange=exchange) for topic in topics]
     dispatcher = _NotificationDispatcher(intake, retry_after, list(endpoints), serializer)

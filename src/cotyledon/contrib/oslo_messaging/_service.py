@@ -49,9 +49,9 @@ class _MessagingService(cotyledon.Service):
         serializer: Any,
     ) -> None:
         super().__init__(worker_id)
-        if threads is not None and (not isinstance(threads, int) or threads < 1):
+        if threads is not None and threads < 1:
             raise ValueError(f"{self.name}: 'threads' must be at least 1, not: {threads!r}")
-        if isinstance(endpoints, str) or not isinstance(endpoints, Sequence) or not endpoints:
+        if not _is_list(endpoints):
             raise TypeError(f"{self.name}: 'endpoints' must be a list, not: {endpoints!r}")
         from cotyledon.contrib.oslo_messaging import _server
 
@@ -86,22 +86,24 @@ class _MessagingService(cotyledon.Service):
         """Serve until it is told to stop, whatever happens to the broker."""
         starting = threading.Thread(target=self._start, name="start", daemon=True)
         starting.start()
-        serving = connected = False
-        while not self._intake.closed.wait(LOOK):
-            if not serving and not starting.is_alive():
-                serving = connected = True
-                self._complaints.last = ""
-                self.ready()
-            elif serving and connected != self._server.listening.connected:
+        while starting.is_alive():
+            self._tell(connected=False)
+            starting.join(LOOK)
+        if self._intake.closed.is_set():
+            return
+        self.ready()
+        connected = True
+        while True:
+            self._tell(connected=connected)
+            if self._intake.closed.wait(LOOK):
+                return
+            if connected != self._server.listening.connected:
                 connected = not connected
-                self._since = time.time()
                 self._outages += not connected
-                if connected:
-                    self._complaints.last = ""
-            self._tell(connected)
+                self._since = time.time()
 
     def _start(self) -> None:
-        """Start a server; the driver waits for its broker, and what it does not bear is retried."""
+        """Start a server: the driver waits for a broker, and what it does not bear is retried."""
         from cotyledon.contrib.oslo_messaging import _server
 
         wait = 1.0
@@ -119,9 +121,10 @@ class _MessagingService(cotyledon.Service):
                 self._intake.closed.wait(pause)
                 wait = min(wait * 2, LONGEST_WAIT)
 
-    def _tell(self, connected: bool) -> None:
+    def _tell(self, *, connected: bool) -> None:
         if connected:
             text = f"serving {self._what}"
+            self._complaints.last = ""
         else:
             clock = time.strftime("%H:%M:%S", time.localtime(self._since))
             text = f"no broker since {clock}: {self._complaints.last or 'connecting'}"
@@ -290,7 +293,7 @@ class NotificationService(_MessagingService):
         serializer: Any = None,
         retry_after: float = 1.0,
     ) -> None:
-        if isinstance(topics, str) or not isinstance(topics, Sequence) or not topics:
+        if not _is_list(topics):
             raise TypeError(f"NotificationService: 'topics' must be a list, not: {topics!r}")
         for topic in topics:
             _check_topic("NotificationService", topic)
@@ -323,6 +326,10 @@ class NotificationService(_MessagingService):
             endpoints=self._endpoints,
             serializer=self._serializer,
         )
+
+
+def _is_list(found: object) -> bool:
+    return isinstance(found, Sequence) and not isinstance(found, str) and bool(found)
 
 
 def _check_topic(owner: str, topic: object) -> None:
