@@ -8,18 +8,20 @@ import argparse
 import logging
 import signal
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 
 from bench import report as bench_report
 from bench.heartbeats import report
 from bench.heartbeats.figures import Book
 from bench.heartbeats.plan import BURST, JOBS, PAUSE, SERVERS
-from bench.heartbeats.run import Failed, Round
+from bench.heartbeats.run import Failed, Round, kill
 from bench.heartbeats.subjects import Subject, subjects
 from bench.run import prepare
 from tests.servers import Etcd, RabbitMQ, Redis, Server
@@ -113,11 +115,14 @@ def _rounds(chosen: list[Subject], jobs: Sequence[str]) -> list[tuple[Subject, s
 def _serving(names: Sequence[str]) -> Iterator[tuple[dict[str, Server], RabbitMQ]]:
     """Start the servers, and end them."""
     with ExitStack() as stack:
+        # All files are in there, those of the servers too.
+        tempfile.tempdir = stack.enter_context(TemporaryDirectory(prefix="heartbeats-"))
+        stack.callback(kill)  # whatever is left by an end that was interrupted
         servers = {name: KINDS[name]() for name in names}
         broker = RabbitMQ()
         for server in (*servers.values(), broker):
             if missing := server.missing():
-                raise AssertionError(missing)
+                raise Failed(missing)
             stack.callback(server.close)
             _tell(f"starting {server.PROGRAM}")
             server.start()

@@ -127,8 +127,8 @@ def lateness(beats: Iterable[int], begin: int, end: int) -> list[float]:
     """Return how late each beat was that was due within a time, in seconds.
 
     A beat is due :data:`INTERVAL` after the one before it, the next one as long after that, and
-    so on, whether it comes or not: one that does not come in a burst of five seconds is ten that
-    are late. One that has not come at the end is as late as that.
+    so on, whether it comes or not: a gap of five seconds is nine beats that were late. One that
+    has not come at the end is as late as that.
 
     Args:
         beats: when the server had taken one; nanoseconds of the monotonic clock, as all here.

@@ -150,10 +150,13 @@ def plot(book: Book, path: Path) -> None:
         axis.grid(axis="x", color=grey, alpha=0.3, linewidth=0.5)
         axis.spines[["top", "right", "left"]].set_visible(False)
         axis.tick_params(axis="y", length=0)
+    figure.subplots_adjust(hspace=0.35)
     ticks = {1e-4: "0.1 ms", 1e-3: "1 ms", 1e-2: "10 ms", 0.1: "0.1 s", 1.0: "1 s", 5.0: "5 s"}
     axes[-1, 0].set_xticks(list(ticks), list(ticks.values()))
     axes[-1, 0].minorticks_off()
-    axes[-1, 0].set_xlabel("late by: a dot is the median, a line leads to the maximum")
+    axes[-1, 0].set_xlabel(
+        "late by: a dot is the median, a line leads to the maximum; above redis, below etcd"
+    )
     figure.savefig(path, transparent=True, bbox_inches="tight", metadata={"Date": None})
 
 

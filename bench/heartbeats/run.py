@@ -1,15 +1,15 @@
 """One round: a subject with one job, against every server at the same time.
 
 Responsible for every process that it starts: when a round is left, none of them is there any more.
+Its files are left to the caller's temporary directory.
 """
 
 import os
-import shutil
 import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
@@ -31,11 +31,12 @@ class Failed(Exception):
 class _Running:
     """A subject's process, its folder, and those who watch it."""
 
-    def __init__(self, subject: Subject, job: str, server: Any, broker: Any) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="heartbeats-"))
+    def __init__(self, subject: Subject, job: str, name: str, server: Any, broker: Any) -> None:
+        self.folder = Path(tempfile.mkdtemp())
         self.broker = broker
         url = f"{broker.url}?heartbeat_timeout_threshold={AMQP}" if subject.rpc else ""
-        group = f"{subject.name}-{job}"
+        # Names the RPC topics, too, and all use one broker.
+        group = f"{subject.name}-{job}-{name}"
         task = Task(server.url, group, url, job, BURST, str(self.folder))
         with open(self.folder / "said", "wb") as said:
             self.popen = subprocess.Popen(
@@ -91,7 +92,6 @@ class _Running:
         """Let go of what belongs to the bench."""
         self.popen.wait()
         _at_once([other.close for other in self._observers])
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Round:
@@ -115,7 +115,7 @@ class Round:
     def __enter__(self) -> Self:
         try:
             for name, server in self._servers.items():
-                self._running[name] = _Running(self.subject, self.job, server, self._broker)
+                self._running[name] = _Running(self.subject, self.job, name, server, self._broker)
         except BaseException:
             self._clear_away()
             raise
@@ -161,7 +161,7 @@ class Round:
     def _clear_away(self) -> None:
         for each in self._running.values():
             each.end()
-        _kill(self._before)
+        kill(self._before)
         _at_once([each.close for each in self._running.values()])
 
 
@@ -172,15 +172,15 @@ def _at_once(calls: Sequence[Callable[[], None]]) -> None:
             done.result()
 
 
-def _kill(spared: set[int]) -> None:
+def kill(spared: Collection[int] = ()) -> None:
     """Kill the children of this process but some, and theirs, which become ours."""
     end = time.monotonic() + STARTS_IN
-    while left := set(proc.children(os.getpid())) - spared:
+    while left := set(proc.children(os.getpid())) - set(spared):
         if time.monotonic() > end:
             raise Failed(f"cannot be killed: {sorted(left)}")
         for pid in left:
-            os.kill(pid, signal.SIGKILL)
             try:
+                os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
-            except ChildProcessError:  # taken meanwhile
+            except (ProcessLookupError, ChildProcessError):  # taken meanwhile
                 pass
