@@ -25,7 +25,7 @@ if find_spec("tooz") is None:
         "cotyledon.contrib.tooz needs tooz: install it with: pip install 'cotyledon[tooz]'"
     )
 
-from cotyledon.contrib.tooz._group import Group  # noqa: E402  (after the hint)
-from cotyledon.contrib.tooz._partition import Partition, Share  # noqa: E402
+from cotyledon.contrib.tooz._group import Group
+from cotyledon.contrib.tooz._partition import Partition, Share
 
 __all__ = ["Group", "Partition", "Share"]

@@ -90,7 +90,7 @@ class Beat(cotyledon.Service):
         self._over.set()
 
     def terminate(self) -> None:
-        """Leave the group, if the manager stops; if this worker alone does, its successor is it."""
+        """Leave the group if the manager stops; a successor of this worker goes on being it."""
         self._stopping.set()
         self._over.wait(LEAVE)
 

@@ -66,7 +66,7 @@ class Connection:
     def renew(self) -> None:
         """Have the membership live from now on."""
         if self._zookeeper:
-            self.members()  # any request does; the driver's heartbeat waits for as long as it takes
+            self.members()  # any request does, and the driver's own knows no limit
         else:
             self._coordinator.heartbeat()
 

@@ -128,7 +128,7 @@ class Group:
         given = dict(kwargs or {})
         if "share" in given:
             raise ValueError("Group.add(): the argument 'share' is given by the group")
-        if isinstance(workers, int) and workers > WORKERS:
+        if workers > WORKERS:
             raise ValueError(f"Group.add(): 'workers' must be at most {WORKERS}, not: {workers}")
         name = _name_of(service)
         if name in self._services:

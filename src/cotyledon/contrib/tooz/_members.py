@@ -5,14 +5,14 @@ hands. Time is an int of nanoseconds that is passed in. Never asks a server, nev
 clock.
 
 The rules, with *stale*: how old a look at the members may be before who has looked owns nothing,
-and *wait*, which is twice that:
+and *wait*, which is a little more than twice that:
 
 1. What a look shows is believed until *stale* after the look began.
 2. A manager that joins, or whose last look has become stale, waits for its arcs.
 3. A manager that sees anything but departures between two looks waits for the arcs that it gains.
-4. A manager that sees nothing but departures has the arcs of those who have left at once: they have
-   stopped owning before they left, or before their membership ran out. If it has been waiting, it
-   waits until the end of that.
+4. A manager that sees nothing but departures has at once the arcs of those who have left: they
+   have stopped owning before they left, or before their membership ran out. If it has been
+   waiting, it waits until the end of that.
 
 Why this is enough: suppose that A and B own one key at the same instant, by looks that they made
 at *a* and, not before that, at *b*. A is a member at *b*, since who leaves has stopped owning. So
@@ -27,6 +27,8 @@ from urllib.parse import quote, unquote
 
 from cotyledon.contrib.tooz._ring import Arc, Ring, overlap, rest
 
+WAIT = 2.1
+"""Times *stale*: a little more than is needed, for clocks that do not run alike."""
 _VERSION = "c1"
 """What ids begin with: others are not read, whoever they belong to."""
 
@@ -99,7 +101,7 @@ class Holdings:
         self.host = host
         self.token = token
         self.stale = stale
-        self.wait = 2 * stale
+        self.wait = round(WAIT * stale)
         self.until = 0
         """Nothing is owned from this instant on."""
         self.members: dict[str, Member] = {}

@@ -211,7 +211,7 @@ class Membership:
             self._clock() >= self.holdings.until and self._failures >= _GIVE_UP
         ):
             self._forget()
-        longest = min(LAST_RETRY, FIRST_RETRY * 2 ** (self._failures - 1))
+        longest = min(LAST_RETRY, FIRST_RETRY * 2.0 ** min(self._failures - 1, 10))
         wait = longest * (0.5 + self._chance() / 2)
         text = f"{settings.url} does not answer ({_words(error)}): next try in {wait:.1f} s"
         self._say(text)

@@ -139,9 +139,9 @@ class Partition:
         place = hash_of(key)
         index = bisect_right(known.lows, place) - 1
         since = NEVER
-        if index >= 0 and place < known.highs[index]:
-            if worker_of(place, known.slots) == self._worker_id:
-                since = known.sinces[index]
+        here = index >= 0 and place < known.highs[index]
+        if here and worker_of(place, known.slots) == self._worker_id:
+            since = known.sinces[index]
         if len(known.cache) >= _CACHED:
             known.cache.clear()
         known.cache[key] = since

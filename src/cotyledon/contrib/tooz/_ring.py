@@ -1,4 +1,4 @@
-"""Where keys belong: to a manager by a consistent-hash ring, and in it to a worker by jump hashing.
+"""Where keys belong: to a manager by a consistent-hash ring, in it to a worker by jump hashing.
 
 Responsible for arithmetic on the space of hashes, the same on every machine. Never knows of time,
 of who may own something at the moment, or of anything outside its arguments.
