@@ -32,8 +32,13 @@ THREADING = (
 
 pytestmark = pytest.mark.real
 
+# What eventlet does is the same on every Python.
 before_eventlet = pytest.param("eventlet", marks=pytest.mark.once)
 everywhere = pytest.mark.parametrize("variant", [before_eventlet, "threading", "after"])
+# Where the programs before have nothing of this package, even on the threads' backend.
+supervised_by_none = pytest.mark.parametrize(
+    "variant", [before_eventlet, pytest.param("threading", marks=pytest.mark.once), "after"]
+)
 only_eventlet = pytest.mark.parametrize("variant", [before_eventlet, "after"])
 
 
@@ -326,7 +331,7 @@ def test_periodic_tasks(variant: str, runs: Runs) -> None:
     assert "ValueError: nothing there" in program.program.stderr()
 
 
-@everywhere
+@supervised_by_none
 @pytest.mark.parametrize("failures", [2, 9])
 def test_retries(variant: str, failures: int, runs: Runs) -> None:
     """A function is called again after three failures at most; then its error is raised."""
@@ -340,6 +345,7 @@ def test_retries(variant: str, failures: int, runs: Runs) -> None:
         assert "ConnectionError: refused\n" in program.program.stderr()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("variant", "attempts"), [("threading", 5), ("after", 6)])
 def test_retries_of_the_next_call(variant: str, attempts: int, runs: Runs) -> None:
     """oslo.service counts the retries of all calls together; now each call has its own."""
