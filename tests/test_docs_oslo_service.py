@@ -307,6 +307,23 @@ def test_threads_and_timers(variant: str, runs: Runs) -> None:
     assert len(program.says(r"all is packed", 2)) == 2
 
 
+def test_an_exception_in_a_thread_is_handed_on(runs: Runs) -> None:
+    """The worker ends with status 2, and another one takes its place."""
+    program = runs(
+        "threads",
+        "after",
+        change={
+            'self.orders.put("book")': 'raise ValueError("no books")',
+            "    manager.add": "    manager.register_hooks(on_dead_worker=print)\n    manager.add",
+            "workers=2": "workers=1",
+        },
+    )
+    errors = program.program.stderr
+    until(lambda: errors().count("ValueError: no books") >= 2, "the second worker has failed too")
+    program.ends()
+    assert re.search(r"(?m)^\S+ 0 2$", program.program.stdout())
+
+
 @everywhere
 def test_loops(variant: str, runs: Runs) -> None:
     """A fixed and a dynamic loop go on until they are stopped, and a back-off until it is done."""
