@@ -167,7 +167,7 @@ def text(wanted: Wanted) -> str:
     ]
     if wanted.makes_manager and wanted.user is not None:
         lines += [
-            "# For the program's ServiceManager(control=os.environ.get(\"COTYLEDON_CONTROL\")).",
+            '# For the program\'s ServiceManager(control=os.environ.get("COTYLEDON_CONTROL")).',
             f"Environment=COTYLEDON_CONTROL=%t/{where}/{wanted.name}.sock",
         ]
     if not reloads:
