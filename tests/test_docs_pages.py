@@ -47,6 +47,7 @@ SUBJECTS = (
 OTHERS = (
     "api",
     "architecture",
+    "deploying",
     "http",
     "index",
     "life-of-a-worker",
