@@ -52,6 +52,7 @@ OTHERS = (
     "index",
     "life-of-a-worker",
     "migrating-from-2.2",
+    "migrating-from-oslo-service",
     "what-happens-when",
     "writing-a-service",
 )
