@@ -47,6 +47,7 @@ SUBJECTS = (
 OTHERS = (
     "api",
     "architecture",
+    "futurist",
     "http",
     "index",
     "life-of-a-worker",
