@@ -48,11 +48,13 @@ OTHERS = (
     "api",
     "architecture",
     "deploying",
+    "futurist",
     "http",
     "index",
     "life-of-a-worker",
     "migrating-from-2.2",
     "migrating-from-oslo-service",
+    "web-servers",
     "what-happens-when",
     "writing-a-service",
 )
