@@ -6,6 +6,7 @@ of file tells that they are all gone. What else belongs to a program is found in
 mark that its environment and its titles carry.
 """
 
+import asyncio
 import ctypes
 import functools
 import json
@@ -27,7 +28,7 @@ from typing import Any, NamedTuple
 
 import cotyledon
 import cotyledon.policy
-from cotyledon import Backoff, Policy, Service, ServiceManager
+from cotyledon import AsyncService, Backoff, Policy, RunAs, Service, ServiceManager
 
 MARK = "COTYLEDON_FAULTS_MARK"
 SOURCES = Path(cotyledon.__file__).resolve().parent.parent
@@ -128,12 +129,61 @@ class Reloading(Plain):
         pass
 
 
-SERVICES = {
+class Looping(AsyncService):
+    """Waits in an event loop."""
+
+    def __init__(self, worker_id: Any) -> None:
+        super().__init__(worker_id)
+        tell("built", os.getpid())
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+
+class DeafLooping(Looping):
+    """Ignores that it is cancelled, and has a child that ignores TERM."""
+
+    def __init__(self, worker_id: Any) -> None:
+        offspring(deaf=True)
+        super().__init__(worker_id)
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                pass
+
+
+class Blocked(Looping):
+    """Blocks its event loop."""
+
+    async def run(self) -> None:
+        threading.Event().wait()
+
+
+class Humble(Parent):
+    """Runs as somebody else, where the tests may do that, and with less than its master."""
+
+
+SERVICES: dict[str, type[Service | AsyncService]] = {
     kind.__name__: kind
-    for kind in (Plain, Parent, DeafParent, Stopped, Stuck, Hanging, Slow, Reloading)
+    for kind in (
+        *(Plain, Parent, DeafParent, Stopped, Stuck, Hanging, Slow, Reloading),
+        *(Looping, DeafLooping, Blocked, Humble),
+    )
 }
 PATIENT = Policy(backoff=Backoff(initial=0, cap=0))
 """No back-off: the test, not the policy, decides how often workers die."""
+
+
+def policy_of(kind: str) -> Policy:
+    """Return the policy of a kind of service."""
+    if kind != "Humble":
+        return PATIENT
+    user = "nobody" if os.geteuid() == 0 else None
+    run_as = RunAs(user=user, nice=1, umask=0o077, directory="/", limits={"core": 0})
+    return PATIENT.replace(run_as=run_as)
 
 
 def report(manager: ServiceManager, *_: object) -> None:
@@ -164,7 +214,7 @@ def program(options: dict[str, Any]) -> None:
     manager = ServiceManager(graceful_shutdown_timeout=options["grace"], mp_context=context)
     tell("constructed")
     ids = [
-        manager.add(SERVICES[kind], workers, policy=PATIENT)
+        manager.add(SERVICES[kind], workers, policy=policy_of(kind))
         for kind, workers in options["services"]
     ]
     rng = random.Random(options["seed"])

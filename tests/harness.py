@@ -362,6 +362,10 @@ class Program:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
+SERVERS: set[int] = set()
+"""Processes that outlive the test in which they are started, with all that is below them."""
+
+
 class Programs:
     """The programs of one test."""
 
@@ -403,8 +407,9 @@ class Programs:
         for program in self._programs:
             program.popen.poll()
         left = []
+        kept = self._before.union(SERVERS, *(descendants(pid) for pid in SERVERS))
         for proc in descendants(os.getpid()).values():
-            if proc.pid in self._before:
+            if proc.pid in kept:
                 continue
             if proc.state not in "ZX":
                 left.append(proc)

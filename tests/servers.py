@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import ClassVar
 
-from tests.harness import until
+from tests.harness import SERVERS, until
 
 STARTS_IN = 60.0
 """Seconds that a server may take to answer."""
@@ -87,6 +87,7 @@ class Server:
                 cwd=self.folder,
                 process_group=0,
             )
+        SERVERS.add(process.pid)
         with suppress(AssertionError):
             until(lambda: process.poll() is not None or self.answers(), "it answers", STARTS_IN)
             if process.poll() is None:
@@ -106,6 +107,7 @@ class Server:
             self.signal(signal.SIGCONT)
             self.signal(signal.SIGKILL)
             self._process.wait()
+            SERVERS.discard(self._process.pid)
             self._process = None
 
     def stop(self) -> None:
@@ -262,6 +264,7 @@ class RabbitMQ(Server):
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
+            SERVERS.add(self._names.pid)
         super().start()
 
     def command(self) -> list[str]:
@@ -308,4 +311,5 @@ class RabbitMQ(Server):
         if self._names is not None:
             self._names.kill()
             self._names.wait()
+            SERVERS.discard(self._names.pid)
             self._names = None

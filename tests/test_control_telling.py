@@ -27,6 +27,11 @@ def test_the_stacks_of_threads(start):
     """A worker tells where its threads are; again and again, and lives on."""
     it = Managed(start, {"name": "web", "does": [["hang"]]})
     with it.client() as client:
+
+        def hangs():
+            return "in do_hang" in client.request("stacks", service="web", worker=0)["stacks"]
+
+        until(hangs, "run() is in it")
         for _ in range(3):
             found = client.request("stacks", service="web", worker=0)
             assert found["pid"] == worker(client)["pid"]

@@ -17,6 +17,9 @@ AWKWARD = (
     ("Stuck", 1),
     ("Hanging", 1),
     ("Slow", 1),
+    ("DeafLooping", 1),
+    ("Blocked", 1),
+    ("Humble", 1),
 )
 GRACE = 0.6
 BOUND = GRACE + 1 + 10
@@ -33,7 +36,7 @@ def rounds() -> Rounds:
 
 def test_term_during_the_start_is_a_graceful_stop(rounds: Rounds) -> None:
     def torment(rng: random.Random) -> None:
-        with Master([("Parent", 4), ("Plain", 4)]) as master:
+        with Master([("Parent", 2), ("Plain", 2), ("Looping", 2), ("Humble", 2)]) as master:
             master.wait_for("constructed")
             master.idle(rng.random() * rng.choice((0.01, 0.1)))
             master.signal(signal.SIGTERM)
@@ -44,7 +47,9 @@ def test_term_during_the_start_is_a_graceful_stop(rounds: Rounds) -> None:
 
 def test_int_during_the_start_ends_everything(rounds: Rounds) -> None:
     def torment(rng: random.Random) -> None:
-        with Master([("DeafParent", 4), ("Plain", 4)]) as master:
+        with Master(
+            [("DeafParent", 2), ("Plain", 2), ("DeafLooping", 2), ("Humble", 2)]
+        ) as master:
             master.wait_for("constructed")
             while not master.children():  # before, it is the KeyboardInterrupt of any program
                 pass
@@ -75,14 +80,19 @@ def test_hup_during_the_start_costs_no_worker(rounds: Rounds) -> None:
 
 
 @pytest.mark.parametrize(
-    "signums", [(signal.SIGTERM,), (signal.SIGKILL,), (signal.SIGTERM, signal.SIGKILL)]
+    ("kind", "signums"),
+    [
+        ("Plain", (signal.SIGTERM,)),
+        ("Plain", (signal.SIGKILL,)),
+        *((kind, (signal.SIGTERM, signal.SIGKILL)) for kind in ("Plain", "Looping", "Humble")),
+    ],
 )
 def test_a_signal_to_a_worker_that_was_just_forked(
-    rounds: Rounds, signums: tuple[int, ...]
+    rounds: Rounds, kind: str, signums: tuple[int, ...]
 ) -> None:
     rng = random.Random(rounds.seed)
     print(f"COTYLEDON_FAULT_SEED={rounds.seed}")
-    with Master([("Plain", 3)]) as master:
+    with Master([(kind, 3)]) as master:
         master.wait_for("constructed")
         known = {master.guard()}
         victims: list[int] = []
@@ -113,7 +123,7 @@ def test_nothing_outlives_a_killed_master(rounds: Rounds) -> None:
             if phase == "start":
                 master.idle(rng.random() * rng.choice((0.01, 0.1)))
             else:
-                master.wait_for("built", 6)
+                master.wait_for("built", len(AWKWARD))
                 master.idle(rng.random() * 0.1)
             if phase in ("reload", "stop"):
                 master.signal(signal.SIGHUP if phase == "reload" else signal.SIGTERM)
@@ -145,7 +155,7 @@ def test_a_killed_guard_comes_back(rounds: Rounds) -> None:
 
 def test_storms_lose_no_worker(rounds: Rounds) -> None:
     def torment(rng: random.Random) -> None:
-        services = [("Plain", 2), ("Reloading", 2), ("DeafParent", 1)]
+        services = [("Plain", 2), ("Reloading", 2), ("Looping", 2), ("Humble", 1)]
         with Master(services, seed=rng.randrange(2**32)) as master:
             master.wait_ready()
             guard = master.guard()
@@ -177,7 +187,8 @@ def test_storms_lose_no_worker(rounds: Rounds) -> None:
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
 def test_a_signal_during_the_start_under(rounds: Rounds, method: str, signum: int) -> None:
     def torment(rng: random.Random) -> None:
-        with Master([("DeafParent", 2), ("Plain", 2)], method=method, grace=3) as master:
+        services = [("DeafParent", 1), ("Plain", 1), ("Looping", 1), ("Humble", 1)]
+        with Master(services, method=method, grace=3) as master:
             master.wait_for("constructed")
             master.idle(rng.random() * rng.choice((0.1, 0.8)))
             master.signal(signum)

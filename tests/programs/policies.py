@@ -115,6 +115,11 @@ class Actor(cotyledon.Service):
             self.heartbeat()
         self.say("burnt")
 
+    def do_compute(self) -> None:
+        """Compute for ever, in ever different frames, without a heartbeat."""
+        while True:
+            sum(len(str(number)) for number in range(1000))
+
     def do_grow(self, size: int) -> None:
         self.grown = ctypes.create_string_buffer(b"x" * size)
         self.say("grown")

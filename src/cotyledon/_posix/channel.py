@@ -58,6 +58,8 @@ class StatusMessage(NamedTuple):
 class StacksMessage(NamedTuple):
     """Down: write the stacks of your threads. Up: they are written."""
 
+    aloud: bool = False  # to standard error as well
+
 
 class StopMessage(NamedTuple):
     """Down: terminate."""
@@ -113,8 +115,8 @@ def encode(message: Message) -> bytes:
         case StatusMessage(pid, text, figures):
             words = [part for name, value in figures.items() for part in (name, repr(value))]
             return "\0".join(("status", str(pid), text, *words)).encode(errors="replace")
-        case StacksMessage():
-            return STACKS
+        case StacksMessage(aloud):
+            return b"%b\0%d" % (STACKS, aloud)
         case StopMessage():
             return STOP
         case ReloadMessage(generation):
@@ -139,8 +141,8 @@ def decode(datagram: bytes) -> Message | None:
                 names = [name.decode(errors="replace") for name in words[::2]]
                 figures = dict(zip(names, map(_number, words[1::2]), strict=True))
                 return StatusMessage(int(pid), text.decode(errors="replace"), figures)
-            case [b"stacks"]:
-                return StacksMessage()
+            case [b"stacks", aloud]:
+                return StacksMessage(bool(int(aloud)))
             case [b"stop"]:
                 return StopMessage()
             case [b"reload", generation]:

@@ -35,7 +35,6 @@ class Child:
 
     __slots__ = (
         "asked",
-        "asked_by_people",
         "cgroup",
         "channel",
         "figures",
@@ -44,6 +43,7 @@ class Child:
         "killed",
         "name",
         "owes",
+        "owes_stacks",
         "place",
         "process",
         "service",
@@ -61,8 +61,8 @@ class Child:
         self.channel = order.channel
         self.place = order.place
         self.stacks = order.stacks_fd  # where it writes the stacks of its threads (-1: nowhere)
-        self.asked = False  # for its stacks, by signal, because it is silent
-        self.asked_by_people = False  # for its stacks, over the channel
+        self.asked = False  # for its stacks, because it is silent
+        self.owes_stacks = False  # it was asked over the channel, and has not answered
         self.killed = False  # by us
         self.name: str | None = None  # as it has told it
         self.status: str | None = None  # what it says that it is doing

@@ -87,7 +87,7 @@ class Reactor:
         self._guard_fd = -1
         self._guard_due: int | None = None  # when to start it again
         self.news = News()
-        self._asking = Asking(guard.table, self.children)
+        self._asking = Asking(guard.table, self.children, self._expect)
         self._unreaped: list[Child] = []  # dead, and their status cannot be had yet
         self._reap_due: int | None = None
         self._assign = assign
@@ -149,8 +149,7 @@ class Reactor:
 
     def ask_for_stacks(self, child: Child, tell: Told) -> None:
         """Ask a worker for the stacks of its threads, for people; ``tell`` is called later."""
-        if self._asking.ask(child, tell):
-            self._expect(child)
+        self._asking.ask(child, tell)
 
     def _listen(self, child: Child, events: list[Event]) -> None:
         if child.channel < 0:
@@ -336,7 +335,7 @@ class Reactor:
         Otherwise its channel is not polled: its hanging up, which every death begins with, would
         wake us a moment before the pidfd does.
         """
-        owes = child.name is None or child.owes or child.asked_by_people
+        owes = child.name is None or child.owes or child.owes_stacks
         what = select.EPOLLIN if owes else 0
         if child.unsent is not None:
             what |= select.EPOLLOUT

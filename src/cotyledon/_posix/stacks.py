@@ -113,19 +113,34 @@ def _send_to_main_thread(process: Process, signum: int) -> None:
         ctypes.CDLL(None).tgkill(process.pid, process.pid, signum)
 
 
-def dump(fd: int, more: str = "") -> None:
+def dump(fd: int, aloud: bool, more: str = "") -> None:
     """Write the stacks of all threads of this process to the file; never raises.
 
     Unlike the answer to a signal it is Python that writes, so a thread that runs does no harm.
 
     Args:
         fd: what the master reads.
+        aloud: to write them to standard error as well, as far as that takes them at once.
         more: something to be written below them.
     """
     try:
-        os.write(fd, (_stacks() + more).encode(errors="replace"))
+        text = (_stacks() + more).encode(errors="replace")
+        os.write(fd, text)
+        if aloud:
+            _write_quickly(_STDERR, text)
     except Exception:  # a program that has replaced something that is needed
         pass
+
+
+def _write_quickly(fd: int, text: bytes) -> None:
+    import select
+
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    for start in range(0, len(text), select.PIPE_BUF):
+        if not poll.poll(0):
+            return  # nobody reads it
+        os.write(fd, text[start : start + select.PIPE_BUF])  # so much does not block
 
 
 def _stacks() -> str:

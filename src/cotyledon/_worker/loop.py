@@ -112,7 +112,7 @@ class Loop:
                 self._reload(life.told)
 
     def _say_later(self) -> None:
-        wait = self._life.saying.flush()
+        wait = self._life.say_waiting()
         if wait is not None:
             self._loop.call_later(wait, self._say_later)
 
@@ -128,8 +128,8 @@ class Loop:
                     self._terminate()
                 case channel.ReloadMessage(generation):
                     self._reload(generation)
-                case channel.StacksMessage():
-                    self._life.tell_stacks(self._stacks_of_tasks())
+                case channel.StacksMessage(aloud):
+                    self._life.tell_stacks(aloud, self._stacks_of_tasks())
                 case _:
                     pass
 
