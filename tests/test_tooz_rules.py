@@ -106,7 +106,7 @@ def test_no_key_has_two_owners_and_each_has_one_in_the_end(start: int) -> None:
 @pytest.mark.parametrize("planted", ["wait", "departures", "fence", "leave"])
 def test_a_rule_that_is_left_out_is_noticed(planted: str) -> None:
     """Without any one of the rules, some run shows a key with two owners."""
-    plants = {
+    plants: dict[str, Any] = {
         "wait": mock.patch.object(_members, "WAIT", 0.5),
         "departures": mock.patch.object(_members, "_only_left", return_value=True),
         "fence": mock.patch.object(Settings, "margin", -2 * TIMEOUT),

@@ -10,7 +10,7 @@ from tests.tooz_support import Cluster
 
 pytestmark = [pytest.mark.real, pytest.mark.servers]
 
-KINDS = {"redis": Redis, "etcd": Etcd, "zookeeper": ZooKeeper}
+KINDS: dict[str, type[Server]] = {"redis": Redis, "etcd": Etcd, "zookeeper": ZooKeeper}
 TRIES = 3
 """How often a bound may be missed because the machine was busy with something else."""
 

@@ -47,7 +47,7 @@ class Cluster:
         found: dict[tuple[str, int], set[int]] = {}
         for name, program in self.programs.items():
             for event in program.all("owns"):
-                found[name, event.pid] = set(event["keys"])
+                found[name, event.pid] = set(event.fields["keys"])
         return {who: keys for who, keys in found.items() if who not in self._dead}
 
     def owners(self) -> dict[int, list[tuple[str, int]]]:
@@ -90,7 +90,7 @@ class Cluster:
         for name, program in self.programs.items():
             begun: dict[int, float] = {}
             for event in program.all("owns"):
-                if key in event["keys"]:
+                if key in event.fields["keys"]:
                     begun.setdefault(event.pid, event.at)
                 elif event.pid in begun:
                     yield Span(begun.pop(event.pid), event.at)
@@ -144,8 +144,10 @@ class Cluster:
 
     def said(self, name: str) -> str:
         """Return what the process that holds the membership says of itself."""
-        told = [e for e in self.programs[name].all("status") if e["service"].startswith("beat")]
-        return str(told[-1]["text"]) if told else ""
+        told = [
+            e for e in self.programs[name].all("status") if e.fields["service"].startswith("beat")
+        ]
+        return str(told[-1].fields["text"]) if told else ""
 
     def wait_said(self, name: str, text: str, timeout: float = TIMEOUT) -> str:
         """Wait until it says something with this text in it; return all of it."""

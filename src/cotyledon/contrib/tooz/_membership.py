@@ -35,6 +35,7 @@ class Server(Protocol):
 
     def members(self) -> Iterable[bytes]:
         """Return the ids of the members, the own one included; empty if there is no group."""
+        ...
 
     def leave(self) -> None:
         """Leave the group."""
