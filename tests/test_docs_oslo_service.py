@@ -32,8 +32,13 @@ THREADING = (
 
 pytestmark = pytest.mark.real
 
+# What eventlet does is the same on every Python.
 before_eventlet = pytest.param("eventlet", marks=pytest.mark.once)
 everywhere = pytest.mark.parametrize("variant", [before_eventlet, "threading", "after"])
+# Where the programs before have nothing of this package, even on the threads' backend.
+supervised_by_none = pytest.mark.parametrize(
+    "variant", [before_eventlet, pytest.param("threading", marks=pytest.mark.once), "after"]
+)
 only_eventlet = pytest.mark.parametrize("variant", [before_eventlet, "after"])
 
 
@@ -302,6 +307,23 @@ def test_threads_and_timers(variant: str, runs: Runs) -> None:
     assert len(program.says(r"all is packed", 2)) == 2
 
 
+def test_an_exception_in_a_thread_is_handed_on(runs: Runs) -> None:
+    """The worker ends with status 2, and another one takes its place."""
+    program = runs(
+        "threads",
+        "after",
+        change={
+            'self.orders.put("book")': 'raise ValueError("no books")',
+            "    manager.add": "    manager.register_hooks(on_dead_worker=print)\n    manager.add",
+            "workers=2": "workers=1",
+        },
+    )
+    errors = program.program.stderr
+    until(lambda: errors().count("ValueError: no books") >= 2, "the second worker has failed too")
+    program.ends()
+    assert re.search(r"(?m)^\S+ 0 2$", program.program.stdout())
+
+
 @everywhere
 def test_loops(variant: str, runs: Runs) -> None:
     """A fixed and a dynamic loop go on until they are stopped, and a back-off until it is done."""
@@ -326,7 +348,7 @@ def test_periodic_tasks(variant: str, runs: Runs) -> None:
     assert "ValueError: nothing there" in program.program.stderr()
 
 
-@everywhere
+@supervised_by_none
 @pytest.mark.parametrize("failures", [2, 9])
 def test_retries(variant: str, failures: int, runs: Runs) -> None:
     """A function is called again after three failures at most; then its error is raised."""
@@ -340,6 +362,7 @@ def test_retries(variant: str, failures: int, runs: Runs) -> None:
         assert "ConnectionError: refused\n" in program.program.stderr()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("variant", "attempts"), [("threading", 5), ("after", 6)])
 def test_retries_of_the_next_call(variant: str, attempts: int, runs: Runs) -> None:
     """oslo.service counts the retries of all calls together; now each call has its own."""

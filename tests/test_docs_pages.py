@@ -47,11 +47,14 @@ SUBJECTS = (
 OTHERS = (
     "api",
     "architecture",
+    "deploying",
+    "futurist",
     "http",
     "index",
     "life-of-a-worker",
     "migrating-from-2.2",
     "migrating-from-oslo-service",
+    "web-servers",
     "what-happens-when",
     "writing-a-service",
 )
