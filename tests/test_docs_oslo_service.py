@@ -32,8 +32,13 @@ THREADING = (
 
 pytestmark = pytest.mark.real
 
+# What eventlet does is the same on every Python.
 before_eventlet = pytest.param("eventlet", marks=pytest.mark.once)
 everywhere = pytest.mark.parametrize("variant", [before_eventlet, "threading", "after"])
+# Where the programs before have nothing of this package, even on the threads' backend.
+supervised_by_none = pytest.mark.parametrize(
+    "variant", [before_eventlet, pytest.param("threading", marks=pytest.mark.once), "after"]
+)
 only_eventlet = pytest.mark.parametrize("variant", [before_eventlet, "after"])
 
 
@@ -73,8 +78,6 @@ def runs(start: Callable[..., Program], tmp_path: Path) -> Runs:
     def run(
         name: str, variant: str, *args: str, change: Mapping[str, str] | None = None, **more: Any
     ) -> Running:
-        if name in {"looping", "periodic"} and variant == "after":
-            pytest.importorskip("cotyledon.contrib.futurist", reason="needs contrib.futurist")
         if variant != "after":
             pytest.importorskip("oslo_service", reason="needs oslo.service", exc_type=ImportError)
         source = PROGRAMS / f"{name}_{'after' if variant == 'after' else 'before'}.py"
@@ -304,6 +307,23 @@ def test_threads_and_timers(variant: str, runs: Runs) -> None:
     assert len(program.says(r"all is packed", 2)) == 2
 
 
+def test_an_exception_in_a_thread_is_handed_on(runs: Runs) -> None:
+    """The worker ends with status 2, and another one takes its place."""
+    program = runs(
+        "threads",
+        "after",
+        change={
+            'self.orders.put("book")': 'raise ValueError("no books")',
+            "    manager.add": "    manager.register_hooks(on_dead_worker=print)\n    manager.add",
+            "workers=2": "workers=1",
+        },
+    )
+    errors = program.program.stderr
+    until(lambda: errors().count("ValueError: no books") >= 2, "the second worker has failed too")
+    program.ends()
+    assert re.search(r"(?m)^\S+ 0 2$", program.program.stdout())
+
+
 @everywhere
 def test_loops(variant: str, runs: Runs) -> None:
     """A fixed and a dynamic loop go on until they are stopped, and a back-off until it is done."""
@@ -328,7 +348,7 @@ def test_periodic_tasks(variant: str, runs: Runs) -> None:
     assert "ValueError: nothing there" in program.program.stderr()
 
 
-@everywhere
+@supervised_by_none
 @pytest.mark.parametrize("failures", [2, 9])
 def test_retries(variant: str, failures: int, runs: Runs) -> None:
     """A function is called again after three failures at most; then its error is raised."""
@@ -342,6 +362,7 @@ def test_retries(variant: str, failures: int, runs: Runs) -> None:
         assert "ConnectionError: refused\n" in program.program.stderr()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("variant", "attempts"), [("threading", 5), ("after", 6)])
 def test_retries_of_the_next_call(variant: str, attempts: int, runs: Runs) -> None:
     """oslo.service counts the retries of all calls together; now each call has its own."""
@@ -436,7 +457,7 @@ def test_a_web_server_answers_what_it_has_begun(variant: str, runs: Runs) -> Non
     port = free_port()
     url = f"http://127.0.0.1:{port}/"
     program = runs("wsgi", variant, change={"8000": str(port)})
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
 
         def listens() -> bool:
             try:
@@ -447,7 +468,7 @@ def test_a_web_server_answers_what_it_has_begun(variant: str, runs: Runs) -> Non
         until(listens, "the server listens")
         workers: set[str] = set()
         while len(workers) < 2:
-            workers |= set(pool.map(get, [url] * 4))
+            workers |= set(pool.map(get, [url] * 8))
         begun = len(program.says(r"(\d+) answers"))
         answers = [pool.submit(get, url) for _ in range(4)]
         program.says(r"(\d+) answers", begun + 4)

@@ -26,8 +26,10 @@ class Ties(NamedTuple):
     """Its end of the channel."""
     stacks: int
     """Where the stacks of its threads go when they are asked for (-1: nowhere)."""
-    beat: memoryview
-    """One cell, for the instant of its last heartbeat."""
+    beats: memoryview
+    """The instants of last heartbeats, one cell for each worker."""
+    place: int
+    """Which cell is its own."""
     news: int = -1
     """Where it says what it is doing (-1: nowhere)."""
 
@@ -74,7 +76,7 @@ class SentTies:
         for fd in self._fds:
             if fd >= 0:
                 os.set_inheritable(fd, False)
-        return Ties(channel_fd, stacks_fd, self._pulse.cell, news)
+        return Ties(channel_fd, stacks_fd, self._pulse.cell, 0, news)
 
 
 class Order:
@@ -195,8 +197,9 @@ class ForkLauncher:
         if order.cgroup is not None:
             order.cgroup.enter()
         self._limits.restore()
-        beat = self._table.pulse(order.place).cell
-        self._main(order.assignment, Ties(order.theirs, order.stacks_fd, beat, order.news))
+        table = self._table.beats  # as a whole: a view of one cell would be one more object
+        ties = Ties(order.theirs, order.stacks_fd, table, order.place, order.news)
+        self._main(order.assignment, ties)
 
 
 class SpawnedProcess(Process):

@@ -30,7 +30,8 @@ class Table:
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, 8 * (_FIRST + 2 * CAPACITY))
         self._cells = memoryview(self._memory).cast("q")
-        self._beats = memoryview(mmap.mmap(-1, 8 * CAPACITY)).cast("q")
+        self.beats = memoryview(mmap.mmap(-1, 8 * CAPACITY)).cast("q")
+        """The instants of the last heartbeats, by place (0: none so far)."""
         self._beats_fd = -1  # of that memory, once it is shared by descriptor
         self._used = 0  # places that were ever taken; this and the next in the master alone
         self._free: list[int] = []
@@ -47,7 +48,7 @@ class Table:
             fd = os.memfd_create("cotyledon-heartbeats", os.MFD_CLOEXEC)
             try:
                 os.ftruncate(fd, 8 * CAPACITY)
-                self._beats = memoryview(_map(fd, 8 * CAPACITY)).cast("q")
+                self.beats = memoryview(_map(fd, 8 * CAPACITY)).cast("q")
             except BaseException:
                 os.close(fd)
                 raise
@@ -75,7 +76,7 @@ class Table:
             place = self._used
             self._used += 1
         # Here and not in enter(), which the master calls when the worker may have beaten already.
-        self._beats[place] = 0
+        self.beats[place] = 0
         return place
 
     def enter(self, place: int, pid: int, grace: int) -> None:
@@ -95,15 +96,15 @@ class Table:
 
     def beat(self, place: int) -> int:
         """Return the instant of a worker's last heartbeat (0: none so far)."""
-        return self._beats[place]
+        return self.beats[place]
 
     def set_beat(self, place: int, instant: int) -> None:
         """Write down a heartbeat."""
-        self._beats[place] = instant
+        self.beats[place] = instant
 
     def pulse(self, place: int) -> "Pulse":
         """Return what a worker needs to write down its own heartbeats."""
-        return Pulse(self._beats[place : place + 1], self._beats_fd, place)
+        return Pulse(self.beats[place : place + 1], self._beats_fd, place)
 
     @property
     def stop_by(self) -> int:

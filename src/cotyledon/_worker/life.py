@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from logging import CRITICAL, ERROR, WARNING
 from typing import Any, NamedTuple, NoReturn
 
@@ -84,7 +84,10 @@ class Life:
         self._built = False
         self._called_ready = False
         self._announced = False
-        self.saying = Saying(ties.news, self.wakeup.wake)
+        self._ties = ties
+        self._saying: Saying | None = None  # made when the service says something
+        self.poll = select.poll()
+        self.poll.register(self.channel, select.POLLIN)
         FORKS.own(ties.channel, *self.wakeup.fds)
         if ties.news >= 0:
             FORKS.own(ties.news)
@@ -93,19 +96,20 @@ class Life:
             FORKS.own(ties.stacks)
             FORKS.forget = _forget_all
             stacks.answer(ties.stacks)
-        self._connect(ties.beat)
-        self.catcher.install()
-
-    def _connect(self, beat: memoryview) -> None:
-        now = time.monotonic_ns
-
-        def heartbeat() -> None:
-            beat[0] = now()
-
-        LINK.beat = heartbeat
+        LINK.beat = self._first_beat
         LINK.ready = self._ready
         LINK.extend = self._extend
-        LINK.say = self.saying.say
+        LINK.say = self._say
+        self.catcher.install()
+
+    def _first_beat(self) -> None:
+        now, beats, place = time.monotonic_ns, self._ties.beats, self._ties.place
+
+        def heartbeat() -> None:
+            beats[place] = now()
+
+        LINK.beat = heartbeat
+        heartbeat()
 
     # The beginning
 
@@ -138,6 +142,8 @@ class Life:
 
     def _stopped_already(self) -> bool:
         """Whether the master gave up on this worker before it began."""
+        if not self.poll.poll(0):
+            return False  # as nearly always
         messages = channel.receive(self.channel)
         if messages is None:
             return True
@@ -246,6 +252,24 @@ class Life:
             stacks.dump(self.stacks, aloud, more)
         channel.send(self.channel, channel.StacksMessage())
 
+    def _say(self, text: str, figures: Mapping[str, float]) -> None:
+        with self.lock:
+            if self._saying is None:
+                self._saying = Saying(self._ties.news, self.wakeup.wake)
+        self._saying.say(text, figures)
+
+    def say_waiting(self) -> float | None:
+        """Tell what the service has said lately, if that may be; return when to try again.
+
+        Returns:
+            In how many seconds; ``None``: there is nothing left to be told.
+        """
+        return None if self._saying is None else self._saying.flush()
+
+    def _finish_saying(self) -> None:
+        if self._saying is not None:
+            self._saying.finish()
+
     def orders(self) -> list[channel.Message] | None:
         """Return what the master says; ``None``, and a line in the log, if it is gone."""
         messages = channel.receive(self.channel)
@@ -292,7 +316,7 @@ class Life:
 
     def leave(self, status: int) -> NoReturn:
         """Deliver and flush what is pending, then end the process."""
-        for finish in (self.saying.finish, multiprocess.finish, logging.shutdown, _flush):
+        for finish in (self._finish_saying, multiprocess.finish, logging.shutdown, _flush):
             try:
                 finish()
             except BaseException as error:

@@ -112,7 +112,7 @@ class Loop:
                 self._reload(life.told)
 
     def _say_later(self) -> None:
-        wait = self._life.saying.flush()
+        wait = self._life.say_waiting()
         if wait is not None:
             self._loop.call_later(wait, self._say_later)
 

@@ -25,9 +25,8 @@ class Threads:
 
     def __init__(self, life: Life) -> None:
         self._life = life
-        self._poll = select.poll()
+        self._poll = life.poll
         self._poll.register(life.wakeup.fd, select.POLLIN)
-        self._poll.register(life.channel, select.POLLIN)
         self._reload_due = False
         self._reloading: threading.Thread | None = None
 
@@ -53,7 +52,7 @@ class Threads:
                     self._terminate()
                 elif signum == signal.SIGHUP:
                     self._reload(life.told)
-            wait = life.saying.flush()
+            wait = life.say_waiting()
             for fd, _ in poll.poll(wait and wait * 1000):
                 if fd == life.wakeup.fd:
                     life.catcher.drain()
