@@ -52,6 +52,7 @@ OTHERS = (
     "life-of-a-worker",
     "migrating-from-2.2",
     "migrating-from-oslo-service",
+    "oslo-messaging",
     "what-happens-when",
     "writing-a-service",
 )
