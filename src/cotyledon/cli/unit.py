@@ -32,12 +32,14 @@ class Wanted(NamedTuple):
     version: int
     watchdog: int
     file: bool
+    makes_manager: bool = False
+    """Whether the program makes its manager itself, and so decides where its socket is."""
 
 
 @click.command()
 @click.argument("target")
 @click.option("-w", "--workers", type=click.IntRange(min=1), metavar="N", help="As for run.")
-@click.option("--name", metavar="NAME", help="As for run.")
+@click.option("--name", metavar="NAME", help="As for run, or what the program calls itself.")
 @click.option("--graceful-timeout", metavar="SECONDS", help="As for run.")
 @click.option("--user", metavar="USER", help="Who runs it (default: root).")
 @click.option(
@@ -60,6 +62,7 @@ def unit(
     """Print a systemd unit that runs TARGET from the current directory."""
     current_directory_first()
     is_file = target.endswith(".toml")
+    makes_manager = False
     grace, default = 60.0, default_name(target)
     command = [sys.executable, "-m", "cotyledon", "run"]
     if is_file:
@@ -69,19 +72,23 @@ def unit(
         grace, default = config.graceful_timeout, config.name
         command.append(config.path)
     else:
-        resolve(target)
+        makes_manager = resolve(target).kind in ("manager", "builder")
         command.append(target)
     if workers is not None:
+        if makes_manager:
+            found = f"{target} makes its own ServiceManager, which decides instead of --workers"
+            raise Fault(Exit.USAGE, found)
         command += ["-w", str(workers)]
     if name is not None:
         if not is_name(name):
             raise Fault(Exit.USAGE, f"--name: letters, digits and any of . _ - only, not {name!r}")
-        command += ["--name", name]
+        if not makes_manager:  # or else run refuses it: the program decides
+            command += ["--name", name]
     if graceful_timeout is not None:
         grace = seconds("--graceful-timeout", "", _number(graceful_timeout))
         command += ["--graceful-timeout", graceful_timeout]
     called = name or default
-    if user is not None:
+    if user is not None and not makes_manager:
         command += ["--control", f"%t/{folder(called, user)}/{called}.sock"]
     version = systemd if systemd is not None else installed() or NOTIFY_RELOAD
     wanted = Wanted(
@@ -93,6 +100,7 @@ def unit(
         version,
         watchdog,
         is_file,
+        makes_manager,
     )
     click.echo(text(wanted), nl=False)
     return Exit.DONE
@@ -157,6 +165,11 @@ def text(wanted: Wanted) -> str:
         f"WorkingDirectory={wanted.directory}",
         "Environment=PYTHONUNBUFFERED=1",
     ]
+    if wanted.makes_manager and wanted.user is not None:
+        lines += [
+            '# For the program\'s ServiceManager(control=os.environ.get("COTYLEDON_CONTROL")).',
+            f"Environment=COTYLEDON_CONTROL=%t/{where}/{wanted.name}.sock",
+        ]
     if not reloads:
         # A bare kill would have ended before the manager has said that it reloads.
         lines.append("ExecReload=/bin/sh -c 'kill -HUP $MAINPID; sleep 1'")

@@ -23,9 +23,6 @@ if find_spec("futurist") is None:
         "install it with: pip install 'cotyledon[futurist]'"
     )
 
-from cotyledon.contrib.futurist.service import (
-    PeriodicService,
-    on_one_worker,
-)
+from cotyledon.contrib.futurist.service import Partition, PeriodicService, Share, on_one_worker
 
-__all__ = ["PeriodicService", "on_one_worker"]
+__all__ = ["Partition", "PeriodicService", "Share", "on_one_worker"]

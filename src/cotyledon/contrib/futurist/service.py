@@ -20,7 +20,7 @@ ON_ONE_WORKER = "_cotyledon_on_one_worker"
 
 
 class Partition(Protocol):
-    """Which keys are one worker's, as in :mod:`cotyledon.contrib.tooz`."""
+    """Which keys are one worker's: what ``cotyledon.contrib.tooz`` has, or a test."""
 
     def owns(self, key: str | bytes) -> bool:
         """Return whether a key is this worker's, now."""
@@ -32,7 +32,7 @@ class Partition(Protocol):
 
 
 class Share(Protocol):
-    """What gives each worker its partition, as in :mod:`cotyledon.contrib.tooz`."""
+    """What gives each worker its partition: what ``cotyledon.contrib.tooz`` has, or a test."""
 
     def partition(self, worker_id: int) -> Partition:
         """Return the partition of a worker."""
@@ -71,7 +71,7 @@ class PeriodicService(Service):
         worker_id: given by the manager.
         tasks: functions or bound methods with the decorator, besides the methods of this class;
             they are called without arguments.
-        share: what :meth:`cotyledon.contrib.tooz.Group.add` passes: it makes :attr:`partition`.
+        share: what ``cotyledon.contrib.tooz.Group.add()`` passes: it makes :attr:`partition`.
         spread: whether a task runs at other instants in each worker: the periods of all workers on
             a machine are kept on one clock, each shifted by a fraction of the period that the
             worker id tells. If not, a task first runs one period after the start of its worker,

@@ -1,0 +1,108 @@
+"""uvicorn's server, with an end that loses no request.
+
+Responsible for when the worker is ready and for the drain. Never touches signals: they are the
+worker's.
+"""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Generator, MutableMapping
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+LOOK = 0.1
+"""Seconds between two looks at the connections that are left."""
+
+
+class Server(uvicorn.Server):
+    """A server that tells when it accepts, can be drained, and leaves the signals alone.
+
+    Args:
+        options: of :class:`uvicorn.Config`.
+        listener: the socket that clients connect to.
+
+    Raises:
+        TypeError: an option is unknown.
+        ValueError: an option is wrong.
+    """
+
+    def __init__(self, options: dict[str, Any], listener: socket.socket) -> None:
+        super().__init__(uvicorn.Config(**options))
+        self._listener = listener
+        self._draining = False
+        self._tell: Callable[[], None] = lambda: None
+        if listener.family in (socket.AF_INET, socket.AF_INET6):
+            # Accepted connections inherit it. asyncio sets it only for sockets whose protocol
+            # number is given, and create_server() gives none: without it the second of two small
+            # writes waits for the client's delayed acknowledgement, for 40 ms.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    async def serve_until_told(self, tell: Callable[[], None]) -> None:
+        """Serve until :meth:`drain`.
+
+        Args:
+            tell: called when the application has started and connections are accepted.
+
+        Raises:
+            SystemExit: the application has not started.
+        """
+        self._tell = tell
+        config = self.config
+        config.load()
+        config.loaded_app = self._closing(config.loaded_app)
+        await self.serve(sockets=[self._listener])
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the application, accept connections, and tell so."""
+        await super().startup(sockets)
+        self._tell()
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Leave the signals to the worker."""
+        yield
+
+    async def drain(self) -> None:
+        """Stop accepting, have clients leave, and then have :meth:`serve_until_told` return.
+
+        uvicorn's own shutdown closes idle connections at once. A request that is on its way then
+        meets a closed connection, and its client cannot tell whether it was carried out.
+        """
+        self._draining = True
+        if self.started:
+            loop = asyncio.get_running_loop()
+            end = loop.time() + self.config.timeout_keep_alive
+            # asyncio drops, with a reset, what it has accepted in the turn in which its server is
+            # closed. So first it has to look away, and to finish with those.
+            loop.remove_reader(self._listener)
+            await asyncio.sleep(LOOK)
+            for server in self.servers:
+                server.close()  # this process's copy of the socket, no one else's
+            while self.server_state.connections and loop.time() < end:
+                await asyncio.sleep(LOOK)
+        self.should_exit = True
+
+    def _closing(self, app: Any) -> Any:
+        """Wrap an application so that while draining each answer ends its connection."""
+
+        async def wrapped(scope: Message, receive: Receive, send: Send) -> None:
+            async def send_and_close(message: Message) -> None:
+                if self._draining and message["type"] == "http.response.start":
+                    headers = [
+                        (name, value)
+                        for name, value in message.get("headers", ())
+                        if name.lower() != b"connection"
+                    ]
+                    message = {**message, "headers": [*headers, (b"connection", b"close")]}
+                await send(message)
+
+            # HTTP/2 knows no such header.
+            plain = scope["type"] == "http" and scope["http_version"].startswith("1")
+            await app(scope, receive, send_and_close if plain else send)
+
+        return wrapped
