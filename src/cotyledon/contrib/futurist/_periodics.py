@@ -26,6 +26,10 @@ FAILED = 70
 """The exit status after too many failures in a row: EX_SOFTWARE."""
 
 
+_REPEAT = 1.0
+"""Seconds after which it is said again what a worker that is to end waits for, and since when."""
+
+
 class _Said(NamedTuple):
     """What the service says of itself."""
 
@@ -97,7 +101,8 @@ class Periodics:
         self._begin_no_more()
         if self._scheduler is not None:
             self._publish()
-            self._ended.wait()
+            while not self._ended.wait(_REPEAT):
+                self._publish()
         if self._exit is not None:
             raise self._exit
 
