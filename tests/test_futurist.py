@@ -215,6 +215,9 @@ def test_each_subclass_has_a_name_of_its_own():
     ("arguments", "kind", "says"),
     [
         ({}, ValueError, "PeriodicService has no periodic task: decorate a method with"),
+        ({"tasks": function}, TypeError, "'tasks' must be a list of functions, not: <function"),
+        ({"tasks": None}, TypeError, "'tasks' must be a list of functions, not: None"),
+        ({"tasks": [function], "spread": 0.5}, TypeError, "'spread' must be True or False"),
         ({"tasks": [print]}, TypeError, "each of 'tasks' must be decorated .*: <built-in"),
         ({"tasks": [coroutine]}, TypeError, "coroutine is a coroutine function"),
         ({"tasks": [nan]}, ValueError, "the period of nan must be finite, not: nan"),

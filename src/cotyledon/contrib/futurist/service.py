@@ -109,6 +109,8 @@ class PeriodicService(Service):
         from cotyledon.contrib.futurist._periodics import Periodics
 
         name = type(self).__name__
+        if not isinstance(spread, bool):
+            raise TypeError(f"{name}: 'spread' must be True or False, not: {spread!r}")
         _at_least_one(name, threads=threads, fail_after=fail_after)
         found = _find.tasks(self, tasks)
         if share is not None:
