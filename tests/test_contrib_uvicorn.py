@@ -34,7 +34,7 @@ def ask(connection, path="/"):
     return answer
 
 
-@pytest.mark.parametrize(("way", "workers"), [("shared", 4), ("by_name", 2), ("fast", 2)])
+@pytest.mark.parametrize(("way", "workers"), [("shared", 4), ("by_name", 1), ("fast", 2)])
 def test_a_rolling_reload_loses_no_request(start, way, workers):
     """While all workers are replaced, twice, every request of twelve clients is answered, under
     fork and spawn, with asyncio's loop and with uvloop."""
@@ -148,6 +148,37 @@ def test_an_application_that_does_not_start_is_a_failure(start):
 
 
 @pytest.mark.once
+def test_figures_are_told(start):
+    """The manager hears how many requests a worker has answered, and how many connections it
+    has."""
+    program, port = begin(start, "shared", "1")
+    with connect(port) as connection:
+        for _ in range(3):
+            ask(connection)
+
+        def told():
+            program.signal(signal.SIGUSR1)
+            said = program.wait_for("said")
+            return said if said["figures"] == {"requests": 3, "connections": 1} else None
+
+        assert until(told, "the figures are told")["text"] == f"listens on 127.0.0.1:{port}"
+
+
+@pytest.mark.once
+def test_a_unix_socket_will_do(start):
+    """A listener may be a Unix socket; what is asked there is answered."""
+    program = start("web.py", "unix")
+    path = program.wait_for("listening")["path"]
+    program.wait_for("AllReady")
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(20)
+        connection.connect(path)
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+    assert program.stop() == 0
+
+
+@pytest.mark.once
 def test_an_application_that_cannot_be_imported_is_a_failure(start):
     """A name that is not there ends the worker with status 3, and it is tried again: the module
     may be on its way."""
@@ -196,6 +227,6 @@ def test_small_writes_are_not_delayed():
     from cotyledon.contrib.uvicorn._server import Server
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        Server({"app": None, "log_config": None}, listener)
+        Server({"app": None, "log_config": None}, listener, print, print)
         with socket.create_connection(listener.getsockname()) as _, listener.accept()[0] as end:
             assert end.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
