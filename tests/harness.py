@@ -177,6 +177,7 @@ class Program:
         python: options of the interpreter.
         prefix: a command that runs the command.
         stdout: a descriptor in the place of a file that :meth:`stdout` reads.
+        stderr: the same for :meth:`stderr`.
         more: further arguments of :class:`subprocess.Popen`.
     """
 
@@ -188,6 +189,7 @@ class Program:
         python: Sequence[str] = (),
         prefix: Sequence[str] = (),
         stdout: int | None = None,
+        stderr: int | None = None,
         **more: Any,
     ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="program-"))
@@ -215,7 +217,7 @@ class Program:
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=out if stdout is None else stdout,
-                stderr=err,
+                stderr=err if stderr is None else stderr,
                 cwd=self.directory,
                 **more,
             )

@@ -1,5 +1,6 @@
 """``cotyledon run``: what can be run, how its lines look, and what is said of mistakes."""
 
+import fcntl
 import json
 import os
 import re
@@ -20,6 +21,26 @@ __all__ = ["shell"]
 pytestmark = pytest.mark.real
 
 WEB = "command_services:Web"
+
+
+def test_a_standard_error_that_nobody_reads_does_not_hold_up_the_master(shell):
+    """The master drops its lines, supervises, and says how many when somebody reads again."""
+    reader, writer = os.pipe()
+    size = fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    os.write(writer, b"x" * size)
+    program = shell.run("command_services:Db", "--log-format", "text", stderr=writer)
+    pid = program.wait_for("run").pid
+    os.kill(pid, signal.SIGKILL)
+    pid = program.wait_for("run").pid
+    assert os.read(reader, size) == b"x" * size
+    os.kill(pid, signal.SIGKILL)
+    program.wait_for("run")
+    first, second, *_ = os.read(reader, size).decode().splitlines()
+    assert re.search(r"WARNING \d+ lines were dropped: nobody read the standard error", first)
+    assert "Db worker(0)" in second
+    assert program.stop() == 0
+    os.close(reader)
+    os.close(writer)
 
 
 # What can be run

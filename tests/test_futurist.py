@@ -1,11 +1,13 @@
 """Periodic tasks: when they run, what follows when one fails, and how they end."""
 
 import math
+import os
 import signal
 import subprocess
 import sys
 import threading
-from itertools import pairwise
+from functools import partial
+from itertools import groupby, pairwise
 
 import pytest
 
@@ -18,6 +20,7 @@ from cotyledon.contrib.futurist import PeriodicService, _figures, on_one_worker
 from cotyledon.contrib.futurist._schedule import Call, Scheduler, fraction
 from cotyledon.contrib.futurist._task import Task
 from tests.harness import alive, until, wait_gone
+from tests.servers import Redis
 
 SCRIPT = "periodic.py"
 PERIOD = 10.0
@@ -167,11 +170,13 @@ def below():
 
 
 class Everything:
+    mine = True
+
     def partition(self, worker_id):
         return self
 
     def owns(self, key):
-        return True
+        return self.mine
 
     def on_change(self, callback):
         pass
@@ -274,6 +279,27 @@ def test_what_a_service_says_is_checked(figures, kind):
         service.status("fine", figures)
     assert service._periodics is not None
     service._periodics._publish()
+
+
+def test_who_loses_a_task_does_not_know_how_it_fares():
+    """A task that failed is not shown as failing by a worker that does not own it any more."""
+
+    class Sweeper(PeriodicService):
+        @periodics.periodic(1)
+        @on_one_worker
+        def sweep(self):
+            raise ValueError("dust")
+
+    share = Everything()
+    service = Sweeper(0, share=share)
+    assert service._periodics is not None
+    [task] = tasks(service).values()
+    service._periodics._perform(task)
+    assert service._periodics._state() == "sweep failed: ValueError: dust"
+    share.mine = False
+    service._periodics._perform(task)
+    assert service._periodics._state() == ""
+    assert (task.runs, task.failures, service.running()) == (1, 1, {})
 
 
 # --- running ------------------------------------------------------------------------------
@@ -393,6 +419,41 @@ def test_a_task_runs_on_the_worker_that_owns_it(start):
         assert runs_after(program, owner) == {owner}
     assert {one["key"] for one in program.all("asked")} == {"Shared/sweep"}
     assert program.stop() == 0
+
+
+def owners(*programs):
+    """Return who has run the task of the cluster, in order of time, each only when it changes."""
+    events = sorted((one for it in programs for one in it.all("sweep")), key=lambda one: one.at)
+    return [pid for pid, _ in groupby(one.pid for one in events)]
+
+
+def moved(one, two, killed):
+    """Tell whether the task runs somewhere else, and has for some time."""
+    runs = sorted(one.all("sweep") + two.all("sweep"), key=lambda run: run.at)
+    return all(run.pid != killed for run in runs[-20:])
+
+
+@pytest.mark.real
+@pytest.mark.servers
+@pytest.mark.skipif(bool(Redis.missing()), reason=Redis.missing())
+def test_a_task_runs_on_one_worker_of_two_managers(start):
+    """It moves to another worker when its own is killed, and never runs on two at a time."""
+    pytest.importorskip("tooz", reason="needs the extra tooz")
+    server = Redis()
+    try:
+        server.start()
+        one, two = (start(SCRIPT, "cluster", server.url, host) for host in ("one", "two"))
+        until(lambda: len(one.all("sweep")) + len(two.all("sweep")) > 20, "it runs")
+        for _ in range(2):
+            killed = owners(one, two)[-1]
+            os.kill(killed, signal.SIGKILL)
+            until(partial(moved, one, two, killed), "another one runs it")
+        # To another worker and back to the replacement, perhaps, and once when the second manager
+        # came. Two at a time would take turns all the while.
+        assert len(owners(one, two)) < 10
+        assert (one.stop(), two.stop()) == (0, 0)
+    finally:
+        server.close()
 
 
 @pytest.mark.real

@@ -313,6 +313,13 @@ def test_08_a_death_is_noticed_under_every_start_method(start, method):
     assert program.stop() == 0
 
 
+def test_08_an_early_hup_is_not_lost(start):
+    """Under spawn, a HUP at the very beginning of run() reloads what is started."""
+    program = start(SCRIPT, "early_hup")
+    assert program.wait_for("all ready")["generation"] == 1
+    assert program.stop() == 0
+
+
 def test_08_a_hup_spares_the_resource_tracker(start):
     """Under spawn, a HUP reloads the workers and leaves multiprocessing's tracker alone."""
     program = start(SCRIPT, "start_method", "spawn")

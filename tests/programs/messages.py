@@ -69,6 +69,11 @@ def first(n: int) -> bool:
 def serve(text: str) -> None:
     """Serve: ``calls`` or ``notes`` are arguments of the services, as JSON."""
     wanted = json.loads(text)
+    for kind in ("calls", "notes"):
+        if wanted.get(kind, {}).pop("own_conf", False):
+            from oslo_config import cfg
+
+            wanted[kind]["conf"] = cfg.ConfigOpts()
     manager = cotyledon.ServiceManager(**wanted.get("manager", {}))
     if "calls" in wanted:
         kwargs = {"topic": TOPIC, "endpoints": [Calls], **wanted["calls"]}

@@ -14,10 +14,12 @@ import sys
 import threading
 import time
 import traceback
+from multiprocessing import resource_tracker
 from types import FrameType
 from typing import Any
 
 import cotyledon
+from cotyledon import notices
 from cotyledon.types import WorkerId
 from tests.programs.support import (
     Reloader,
@@ -228,6 +230,26 @@ def start_method(method: str) -> None:
     """Workers that multiprocessing starts."""
     manager = cotyledon.ServiceManager(mp_context=multiprocessing.get_context(method))
     manager.add(Talker, workers=2)
+    run(manager)
+
+
+def early_hup() -> None:
+    """A HUP while the manager makes ready to start workers through multiprocessing."""
+    begin = resource_tracker.ensure_running
+
+    def ensure_running() -> None:
+        os.kill(os.getpid(), signal.SIGHUP)
+        begin()
+
+    resource_tracker.ensure_running = ensure_running
+    manager = cotyledon.ServiceManager(mp_context=multiprocessing.get_context("spawn"))
+    manager.add(Talker)
+
+    def on_event(notice: Any) -> None:
+        if isinstance(notice, notices.AllReady):
+            event("all ready", generation=manager.status().services[0].generation)
+
+    manager.register_hooks(on_event=on_event)
     run(manager)
 
 

@@ -248,13 +248,13 @@ class ContextLauncher:
         self._table = table
         self._limits = limits
         table.share()
-        # It inherits what is ignored: a SIGHUP to the process group must not end it. And it
-        # unblocks our signals when it starts, so that has to be before the first launch.
-        handler = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        # It inherits what is blocked: a SIGHUP to the process group must not end it. And it
+        # unblocks the others when it starts, so that has to be before the first launch.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))
         try:
             resource_tracker.ensure_running()
         finally:
-            signal.signal(signal.SIGHUP, handler)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def launch(self, orders: Sequence[Order]) -> None:
         """See :meth:`Launcher.launch`."""

@@ -16,6 +16,9 @@ from typing import Any, NamedTuple
 FORMATS = ("auto", "text", "json", "journald")
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
+PATIENCE = 0.2
+"""Seconds that the master waits for somebody to read its lines, before it begins to drop them."""
+
 _SYSLOG = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 _COLOURS = ("36", "32", "35", "34", "33", "96", "92", "95", "94")
 _LEVEL_COLOURS = ((logging.ERROR, "31"), (logging.WARNING, "33"), (logging.INFO, ""))
@@ -36,6 +39,11 @@ class Who:
     def __init__(self) -> None:
         self.master = os.getpid()
         self.worker: str | None = None
+
+    @property
+    def is_master(self) -> bool:
+        """Whether this process is the master."""
+        return self.worker is None and os.getpid() == self.master
 
     def __str__(self) -> str:
         if self.worker is not None:
@@ -81,24 +89,62 @@ def _is_journal() -> bool:
 
 
 class Lines(logging.Handler):
-    """Writes each record to the standard error output at once, in as few writes as can be."""
+    """Writes each record to the standard error output at once, in as few writes as can be.
+
+    A worker waits until there is room. The master does not, or a pipe that nobody reads would end
+    supervision: it drops records, and says how many as soon as there is room again.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._dropped = 0
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record; what cannot be written is dropped."""
         try:
-            data = (self.format(record) + "\n").encode("utf-8", "backslashreplace")
+            data = self._encode(record)
         except Exception:
             self.handleError(record)
             return
         try:
             fd = sys.stderr.fileno()
-            while data:
-                try:
-                    data = data[os.write(fd, data) :]
-                except BlockingIOError:
-                    select.select([], [fd], [], 1.0)
+            if WHO.is_master:
+                self._write_or_drop(fd, data)
+            else:
+                _write(fd, data)
         except (OSError, ValueError, AttributeError):
             pass  # nobody listens
+
+    def _encode(self, record: logging.LogRecord) -> bytes:
+        return (self.format(record) + "\n").encode("utf-8", "backslashreplace")
+
+    def _write_or_drop(self, fd: int, data: bytes) -> None:
+        patience = 0.0 if self._dropped else PATIENCE
+        if self._dropped and _has_room(fd, 0.0):
+            text = "%d lines were dropped: nobody read the standard error output"
+            args = (logging.WARNING, __file__, 0, text, (self._dropped,), None)
+            self._dropped = 0
+            data = self._encode(logging.LogRecord("cotyledon", *args)) + data
+        # What poll(2) calls room is that of a piece at least.
+        for start in range(0, len(data), select.PIPE_BUF):
+            if not _has_room(fd, patience):
+                self._dropped += 1
+                return
+            _write(fd, data[start : start + select.PIPE_BUF])
+
+
+def _has_room(fd: int, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    return bool(poll.poll(seconds * 1000))
+
+
+def _write(fd: int, data: bytes) -> None:
+    while data:
+        try:
+            data = data[os.write(fd, data) :]
+        except BlockingIOError:
+            select.select([], [fd], [], 1.0)
 
 
 class Text(logging.Formatter):

@@ -160,7 +160,7 @@ class Page:
             "private": words.size(memory.private if memory is not None else None),
             "shared": words.size(memory.shared if memory is not None else None),
             "memory_curve": line([sample.private for sample in curve], None, 1 << 20),
-            "restarts": max(0, worker["starts"] - 1),
+            "restarts": words.restarts(deaths),
             "deaths": [_death(one) for one in reversed(deaths[-SHOWN_DEATHS:])],
         }
 

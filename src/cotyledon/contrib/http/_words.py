@@ -11,6 +11,14 @@ from typing import Any
 GOOD, BAD, WARN, PLAIN = "good", "bad", "warn", "plain"
 NOTHING = "\N{EN DASH}"
 _ASKED = {"reload", "restart", "recycled", "scaled down", "stopped"}
+_REMEMBERED = 10
+"""Deaths of a worker that the manager remembers."""
+
+
+def restarts(deaths: list[dict[str, Any]]) -> str:
+    """Return how many of the remembered deaths nobody had asked for."""
+    count = sum(death["reason"] not in _ASKED for death in deaths)
+    return f"{count}+" if count == _REMEMBERED else str(count)
 
 
 def span(seconds: float | None) -> str:

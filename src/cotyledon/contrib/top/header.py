@@ -87,7 +87,7 @@ class Header(Static):
         line.append(f" {ready}/{wanted} ready", style=color)
         line.append_text(self._usage("memory", self._memory, words.size, "text-accent", 1.0))
         line.append_text(self._usage("cpu", self._cpu, words.percent, "text-secondary", 100.0))
-        again = sum((s.get("totals", {}).get("starts") or {}).get("respawn", 0) for s in services)
+        again = sum(map(words.restarts_of_service, services))
         line.append(f"   restarts {again}")
         return line
 

@@ -97,8 +97,7 @@ def _service_row(
     state = service_state(service)
     memory = _total(workers, usages, "memory")
     cpu = _total(workers, usages, "cpu")
-    totals = service.get("totals") or {}
-    again = (totals.get("starts") or {}).get("respawn", 0)
+    again = words.restarts_of_service(service)
     generation = service.get("generation", 0)
     after = service.get("after") or ()
     notes = [f"reload {generation}" if generation else "", f"after {len(after)}" if after else ""]
@@ -153,7 +152,7 @@ def _worker_row(
     state = worker_state(worker, later)
     life = worker.get("uptime")
     uptime = words.duration(life + later) if pid and life is not None else ""
-    again = max(0, worker.get("starts", 0) - 1)
+    again = words.restarts_of(worker)
     reason = last_reason(worker, later)
     said = clean(worker.get("status") or "")
     cells = {
@@ -163,7 +162,7 @@ def _worker_row(
         "uptime": Cell(uptime),
         **_usage_cells(usage, scale),
         "beat": _beat(service, worker, later),
-        "restarts": Cell(f"{again or '':>3}  {reason.text}".rstrip(), reason.tone),
+        "restarts": Cell(f"{again:>3}  {reason.text}".rstrip(), reason.tone),
         "generation": _generation(service, worker),
         "status": Cell(said),
     }

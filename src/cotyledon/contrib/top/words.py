@@ -102,6 +102,21 @@ def signal_name(number: int) -> str:
 
 ASKED_FOR = frozenset({"reload", "restart", "recycled", "scaled down", "stopped"})
 """The reasons of ends that were asked for."""
+_REMEMBERED = 10
+"""Deaths of a worker that the manager remembers."""
+
+
+def restarts_of(worker: dict[str, Any]) -> str:
+    """Return how many of the remembered deaths nobody had asked for; empty: none."""
+    deaths = worker.get("deaths") or ()
+    count = sum(death.get("reason") not in ASKED_FOR for death in deaths)
+    return f"{count}+" if count == _REMEMBERED else str(count or "")
+
+
+def restarts_of_service(service: dict[str, Any]) -> int:
+    """Return how many deaths nobody had asked for since the manager began."""
+    deaths = (service.get("totals") or {}).get("deaths") or {}
+    return sum(count for reason, count in deaths.items() if reason not in ASKED_FOR)
 
 
 def death_story(death: dict[str, Any]) -> list[str]:
