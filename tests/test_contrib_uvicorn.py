@@ -221,6 +221,24 @@ def test_the_master_stays_small():
     assert done.stdout == "[]\n"
 
 
+def test_a_missing_extra_is_named():
+    """Without uvicorn the import says what to install."""
+    code = (
+        "import importlib.util as u; real = u.find_spec\n"
+        "u.find_spec = lambda name, package=None: None if name == 'uvicorn' else real(name)\n"
+        "try: import cotyledon.contrib.uvicorn\n"
+        "except ImportError as error: print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert done.stdout == (
+        "cotyledon.contrib.uvicorn needs uvicorn: install it with: "
+        "pip install 'cotyledon[uvicorn]'\n"
+    )
+
+
 def test_small_writes_are_not_delayed():
     """Accepted connections send at once what is written: TCP_NODELAY is inherited."""
     from cotyledon.contrib.uvicorn._server import Server

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import random
+import re
 import signal
 import socket
 import threading
@@ -198,3 +199,12 @@ def test_ids_go_up_and_hold_their_maker(monkeypatch):
     assert {one >> 12 & 1023 for one in made} == {7}
     assert made[-1] >> 22 == now // 1_000_000 - web_app.Ids.EPOCH
     assert max(made) < 1 << 63
+
+
+def test_every_program_is_in_the_list():
+    """The page on the examples has a row for each program in the folder."""
+    folder = HERE.parent / "examples"
+    programs = {path.name for path in folder.glob("*.py") if path.read_text().startswith("#!")}
+    rows = re.findall(r"^\| `([a-z_]+\.py)` \|", (folder / "README.md").read_text(), re.MULTILINE)
+    assert len(programs) > 2
+    assert sorted(rows) == sorted(programs)
