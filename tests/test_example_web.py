@@ -16,7 +16,7 @@ from examples import web
 from tests.harness import HERE, until
 from tests.web_clients import Clients
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.once, pytest.mark.real]
 
 WEB = str(HERE.parent / "examples" / "web.py")
 
@@ -134,8 +134,8 @@ def test_killed_workers_lose_nothing_that_was_answered_for(inbox, port):
     chance = random.Random(5)
     for _ in range(5):
         senders.wait_for(15)
-        until(inbox.workers, "there is a worker")
-        inbox.signal(signal.SIGKILL, chance.choice(inbox.workers()))
+        workers = until(inbox.workers, "there is a worker")
+        inbox.signal(signal.SIGKILL, chance.choice(workers))
     senders.wait_for(15)
     senders.stop()
     status, found = ask(port, "GET", "/inbox/shop?limit=1000")
