@@ -104,10 +104,22 @@ def test_a_lost_membership_is_missed() -> None:
 
 def test_twice_the_lateness_of_a_plain_process_is_missed() -> None:
     """Up to twice a plain process's lateness is good, and what the machine alone may cause is."""
+    floor = cell("floor", 0.001, 0.001)._replace(beside="ours")
     plain = cell("plain", 0.1, 0.1)
-    assert Book("", [plain, cell("ours", 0.2, 0.2)]).missed() == []
-    assert len(Book("", [plain, cell("ours", 0.21, 0.21)]).missed()) == 3
-    assert Book("", [cell("plain", 0, 0), cell("ours", 0.009, 0.009)]).missed() == []
+    assert Book("", [floor, plain, cell("ours", 0.2, 0.2)]).missed() == []
+    assert len(Book("", [floor, plain, cell("ours", 0.21, 0.21)]).missed()) == 3
+    quick = cell("plain", 0, 0)
+    assert Book("", [floor, quick, cell("ours", 0.009, 0.009)]).missed() == []
+    assert len(Book("", [floor, quick, cell("ours", 0.011, 0.011)]).missed()) == 3
+
+
+def test_what_the_machine_did_to_everybody_is_not_missed() -> None:
+    """The floor beside this package is what counts, and not that beside another subject."""
+    plain, ours = cell("plain", 0, 0), cell("ours", 0.2, 0.2)
+    floor = cell("floor", 0.1, 0.1)
+    assert Book("", [floor._replace(beside="ours"), plain, ours]).missed() == []
+    beside = [floor._replace(beside="plain"), cell("floor", 0, 0)._replace(beside="ours")]
+    assert len(Book("", [*beside, plain, ours]).missed()) == 3
 
 
 # --- the page -----------------------------------------------------------------------------
@@ -187,8 +199,9 @@ def test_a_worker_that_holds_the_gil_does_not_cost_the_membership(tmp_path: Path
     run = bench(folder, *ONE, "--json", str(results))
     said, complaints = run.communicate(timeout=150)
     assert run.returncode == 0, complaints
-    (found,) = figures.load(results).cells
+    found, floor = figures.load(results).cells
     assert not found.lost, said
+    assert (floor.subject, floor.beside) == ("floor", "ours")
     # Those who hold the GIL themselves answer nothing: this is what the service apart is for.
     assert found.rpc[MAIN].failed > 0
     assert found.rpc[APART].sent > 0

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 TIMES = 2.0
-"""How many times the lateness of the plain process that of this package may be."""
+"""How many times that of the plain process the lateness of this package may be, or how many times
+that of the floor beside it, which tells how busy the machine was."""
 TELLABLE = 0.010
 """Seconds of lateness below which the machine is not told from the program."""
 
@@ -27,11 +28,12 @@ class Cell(NamedTuple):
     """What was seen of one subject with one job and one server."""
 
     subject: str
-    job: str  # empty: none
+    job: str
     server: str
     late: list[float]  # seconds
     missing: float  # the share of the time for which a member was not there
     rpc: dict[str, Rpc]  # by where the server was
+    beside: str = ""  # of the floor: which subject was measured at the same time
 
     @property
     def lost(self) -> bool:
@@ -51,10 +53,24 @@ class Book(NamedTuple):
     circumstances: str
     cells: list[Cell]
 
-    def find(self, subject: str, job: str, server: str) -> Cell | None:
-        """Return a cell, if it was measured."""
-        wanted = (subject, job, server)
-        return next((cell for cell in self.cells if cell[:3] == wanted), None)
+    def find(self, subject: str, job: str, server: str, beside: str | None = None) -> Cell | None:
+        """Return a cell, if it was measured; several of the floor are taken together.
+
+        Args:
+            subject: by its name.
+            job: by its name.
+            server: by its name.
+            beside: of the floor, that beside this subject alone.
+        """
+        found = [
+            cell
+            for cell in self.cells
+            if cell[:3] == (subject, job, server) and beside in {None, cell.beside}
+        ]
+        if len(found) < 2:
+            return found[0] if found else None
+        late = [seconds for cell in found for seconds in cell.late]
+        return found[0]._replace(late=late, missing=max(cell.missing for cell in found))
 
     def missed(self) -> list[str]:
         """Return what does not hold for this package, a line each."""
@@ -67,13 +83,16 @@ class Book(NamedTuple):
         if cell.lost:
             yield f"{where}: the membership was lost for {cell.missing:.0%} of the time"
         plain = self.find("plain", cell.job, cell.server)
-        if plain is None:
+        floor = self.find("floor", cell.job, cell.server, beside="ours")
+        if plain is None or floor is None:
             return
         names = ("median", "99 %", "maximum")
-        for name, ours, other in zip(names, cell.lateness(), plain.lateness(), strict=True):
-            if ours > max(TIMES * other, TELLABLE):
+        every = zip(names, cell.lateness(), plain.lateness(), floor.lateness(), strict=True)
+        for name, ours, others, least in every:
+            if ours > max(TIMES * others, TIMES * least, TELLABLE):
                 yield (
-                    f"{where}: {name} of {ours * 1000:.1f} ms, a plain process {other * 1000:.1f}"
+                    f"{where}: {name} of {ours * 1000:.1f} ms; a plain process "
+                    f"{others * 1000:.1f}, the floor {least * 1000:.1f}"
                 )
 
     def save(self, path: Path) -> None:

@@ -91,9 +91,11 @@ def join(task: Task) -> Any:
     """Join the group by hand; return the coordinator."""
     from tooz.coordination import get_coordinator
 
-    coordinator = get_coordinator(task.url, b"by-hand", membership_timeout=MEMBERSHIP)
+    # The member is called as its group: redis takes a beat as one in each group of the member.
+    name = task.group.encode()
+    coordinator = get_coordinator(task.url, name, membership_timeout=MEMBERSHIP)
     coordinator.start()
-    coordinator.join_group_create(task.group.encode())
+    coordinator.join_group_create(name)
     return coordinator
 
 

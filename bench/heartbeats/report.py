@@ -18,7 +18,7 @@ BEGIN = "<!-- drawn by bench/heartbeats/report.py from heartbeats.json: do not e
 END = "<!-- until here -->"
 
 SUBJECTS = {
-    "floor": "nothing but beats",
+    "floor": "(a process that only beats)",
     "plain": "plain process, a thread",
     "ours": "**cotyledon 3**",
     "reference": "cotyledon 2.2.0",
@@ -26,7 +26,6 @@ SUBJECTS = {
     "eventlet": "oslo.service, eventlet",
 }
 DOES = {
-    "": "nothing",
     "compute": "computes in pure Python",
     "release": "blocks in C, the GIL released",
     "hold": "blocks in C, the GIL held",
@@ -46,7 +45,7 @@ def table(book: Book) -> str:
             "connections closed",
         ]
     ]
-    for job in ("", *JOBS):
+    for job in JOBS:
         for subject in SUBJECTS:
             cells = [book.find(subject, job, server) for server in servers]
             if any(cells):
@@ -107,8 +106,9 @@ def plot(book: Book, path: Path) -> None:
     import matplotlib as mpl
 
     mpl.use("svg")
-    # One grey and four colours that can be read on white and on black; no background of its own.
-    grey = "#808080"
+    # One grey and three colours that can be read on white and on black; no background.
+    grey, others, own, wrong = "#808080", "#3b7dd8", "#2f8f5b", "#d9483b"
+    colors = {"floor": grey, "ours": own}
     mpl.rcParams.update(
         {
             "svg.fonttype": "none",
@@ -124,15 +124,15 @@ def plot(book: Book, path: Path) -> None:
     from matplotlib import pyplot
 
     jobs = figures.present(book.cells, JOBS, 1)
-    names = [name for name in figures.present(book.cells, SUBJECTS, 0) if name != "floor"]
+    names = figures.present(book.cells, SUBJECTS, 0)
     height = 0.5 + len(jobs) * (0.35 + 0.24 * len(names))
     figure, axes = pyplot.subplots(len(jobs), 1, sharex=True, figsize=(8, height), squeeze=False)
     for axis, job in zip(axes[:, 0], jobs, strict=True):
         axis.set_title(DOES[job], loc="left", fontsize=9, color=grey)
         for row, name in enumerate(names):
-            found = [cell for cell in book.cells if cell[:2] == (name, job)]
+            found = [cell for server in SERVERS if (cell := book.find(name, job, server))]
             lost = any(cell.lost for cell in found)
-            color = "#d9483b" if lost else "#2f8f5b" if name == "ours" else "#3b7dd8"
+            color = wrong if lost else colors.get(name, others)
             for cell in found:
                 offset = 0.28 * SERVERS.index(cell.server) - 0.14
                 median, _, most = (max(seconds, 1e-4) for seconds in cell.lateness())

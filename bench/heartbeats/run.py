@@ -31,13 +31,14 @@ class Failed(Exception):
 class _Running:
     """A subject's process, its folder, and those who watch it."""
 
-    def __init__(self, subject: Subject, job: str, name: str, server: Any, broker: Any) -> None:
+    def __init__(self, subject: Subject, job: str, server: Any, broker: Any) -> None:
         self.folder = Path(tempfile.mkdtemp())
         self.broker = broker
         url = f"{broker.url}?heartbeat_timeout_threshold={AMQP}" if subject.rpc else ""
-        # Names the RPC topics, too, and all use one broker.
-        group = f"{subject.name}-{job}-{name}"
-        task = Task(server.url, group, url, job, BURST, str(self.folder))
+        # As nobody else's in the whole run. It names the RPC topics, too.
+        group = f"{subject.name}-{job}-{self.folder.name}"
+        work = job if subject.works else ""
+        task = Task(server.url, group, url, work, BURST, str(self.folder))
         with open(self.folder / "said", "wb") as said:
             self.popen = subprocess.Popen(
                 subject.command(task.to_json()),
@@ -99,23 +100,33 @@ class Round:
 
     Args:
         subject: what to run.
+        floor: what to run beside it, so that one sees what the machine does to beats.
         job: what its main job does.
         servers: those of ``tests/servers.py`` by name.
         broker: RabbitMQ.
     """
 
-    def __init__(self, subject: Subject, job: str, servers: dict[str, Any], broker: Any) -> None:
-        self.subject = subject
+    def __init__(
+        self,
+        subject: Subject,
+        floor: Subject,
+        job: str,
+        servers: dict[str, Any],
+        broker: Any,
+    ) -> None:
+        self.subjects = (subject, floor)
         self.job = job
         self._servers = servers
         self._broker = broker
-        self._running: dict[str, _Running] = {}
+        self._running: dict[tuple[Subject, str], _Running] = {}
         self._before = set(proc.children(os.getpid()))
 
     def __enter__(self) -> Self:
         try:
             for name, server in self._servers.items():
-                self._running[name] = _Running(self.subject, self.job, name, server, self._broker)
+                for subject in self.subjects:
+                    running = _Running(subject, self.job, server, self._broker)
+                    self._running[subject, name] = running
         except BaseException:
             self._clear_away()
             raise
@@ -137,24 +148,25 @@ class Round:
             each.check()
         return [
             Cell(
-                self.subject.name,
+                subject.name,
                 self.job,
                 name,
                 lateness(each.beats(), begin, end),
                 each.watcher.missing(begin, end),
                 each.rpc(begin, end),
+                "" if subject is self.subjects[0] else self.subjects[0].name,
             )
-            for name, each in self._running.items()
+            for (subject, name), each in self._running.items()
         ]
 
     def _wait_until_ready(self) -> None:
         end = time.monotonic() + STARTS_IN
         while not all(each.ready() for each in self._running.values()):
-            for each in self._running.values():
+            for (subject, _), each in self._running.items():
                 each.check()
-                if time.monotonic() > end:
+                if time.monotonic() > end and not each.ready():
                     raise Failed(
-                        f"{self.subject.name} is no member, or does not answer:\n{each.said()}"
+                        f"{subject.name} is no member, or does not answer:\n{each.said()}"
                     )
             time.sleep(0.05)
 

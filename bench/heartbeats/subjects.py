@@ -21,7 +21,7 @@ class Subject(NamedTuple):
     python: str
     program: str
     rpc: tuple[str, ...] = (MAIN,)  # where it has RPC servers
-    works: bool = True  # whether it has a main job
+    works: bool = True  # whether it has a main job; the floor has none
 
     def command(self, task: str) -> list[str]:
         """Return the command line that runs it."""
@@ -38,7 +38,7 @@ class Subject(NamedTuple):
 def subjects(
     python: str, reference: str | None, eventlet: str | None, threading: str | None
 ) -> list[Subject]:
-    """Return the subjects in the order in which they are shown.
+    """Return the floor, and then the subjects in the order in which they are shown.
 
     Args:
         python: the interpreter of the plain processes and of this package.
