@@ -27,19 +27,6 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
 FILES = 80
 
 
-@pytest.fixture(scope="module")
-def broker() -> Iterator[RabbitMQ]:
-    """A RabbitMQ for all tests of this file."""
-    if why := RabbitMQ.missing():
-        pytest.skip(why)
-    server = RabbitMQ()
-    server.start()
-    try:
-        yield server
-    finally:
-        server.close()
-
-
 class Consumer:
     """The program, its archive and its queue."""
 

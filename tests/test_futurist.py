@@ -112,8 +112,19 @@ def test_one_task_never_runs_twice_at_a_time():
     it = call(perform=perform)
     it()
     assert len(performed) == 1
-    it()
-    assert len(performed) == 2
+
+
+def test_calls_that_have_piled_up_are_one_run():
+    """Calls that come at once, as after a lack of threads, perform the task once in a period."""
+    performed: list[Task] = []
+    times = iter((100.0, 100.1, 103.9, 105.0, 105.1))
+    task = Task("it", lambda: None, spacing=PERIOD)
+    it = Call(task, performed.append, 0.0, now=lambda: next(times))
+    counts = []
+    for _ in range(5):
+        it()
+        counts.append(len(performed))
+    assert counts == [1, 1, 1, 2, 2]
 
 
 # --- which tasks --------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +27,6 @@ manager.run()
 """
 
 pytestmark = [pytest.mark.real, pytest.mark.servers]
-
-
-@pytest.fixture(scope="module")
-def broker() -> Iterator[RabbitMQ]:
-    """A RabbitMQ for all tests of this file."""
-    if why := RabbitMQ.missing():
-        pytest.skip(why)
-    server = RabbitMQ()
-    server.start()
-    try:
-        yield server
-    finally:
-        server.close()
 
 
 @pytest.fixture
@@ -98,6 +85,19 @@ def test_calls_that_come_during_a_stop_go_elsewhere(topic: Topic) -> None:
     program.open_gate("calls")
     wait_gone(leaving)
     assert program.stop() == 0
+
+
+@pytest.mark.once
+def test_heartbeats_are_in_time_beside_work(topic: Topic) -> None:
+    """An endpoint that computes for three times the heartbeat's threshold costs no connection."""
+    topic = topic._replace(url=topic.url + "?heartbeat_timeout_threshold=2")
+    program = topic.served("notes", workers=1)
+    topic.notify("busy", 1)
+    program.wait_for("noted")
+    assert worker(program)["figures"]["outages"] == 0
+    assert program.stop() == 0
+    assert len(program.all("note")) == 1
+    assert topic.left() == 0
 
 
 @pytest.mark.once

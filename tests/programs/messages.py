@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import threading
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -49,6 +50,10 @@ class Notes:
         event("note", n=payload, kind=kind)
         if kind == "wait":
             gate("notes")
+        if kind == "busy":
+            end = time.monotonic() + 6
+            while time.monotonic() < end:
+                pass
         if kind == "again" and not first(payload):
             return "requeue"
         if kind == "fail" and not first(payload):

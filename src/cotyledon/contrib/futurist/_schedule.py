@@ -7,6 +7,7 @@ for it: a table of strategies in a class.
 
 import math
 import threading
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,6 +15,9 @@ from typing import Any
 from futurist import periodics
 
 from cotyledon.contrib.futurist._task import Task
+
+_CLOSEST = 0.4
+"""Periods from one start to the next, at least: those that are meant are half a period apart."""
 
 
 def fraction(worker_id: int) -> float:
@@ -40,26 +44,42 @@ class Call:
         task: whose period it is.
         perform: runs a task.
         phase: how far into a period it runs, as a fraction; ``None``: a period after each start.
+        now: tells the time.
     """
 
     _is_periodic = True
     # Futurist submits an immediate call again without a pause when no thread can be had.
     _periodic_run_immediately = False
 
-    def __init__(self, task: Task, perform: Callable[[Task], None], phase: float | None) -> None:
+    def __init__(
+        self,
+        task: Task,
+        perform: Callable[[Task], None],
+        phase: float | None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.__name__ = task.name
         self._task = task
         self._perform = perform
         self._periodic_spacing = task.spacing
         self._shift = None if phase is None else phase * task.spacing
-        # When no thread can be started, a pool raises although it may run the call later in
-        # another thread; futurist then submits it once more.
         self._running = threading.Lock()
+        self._earliest = -math.inf
+        self._now = now
 
     def __call__(self) -> None:
+        """Perform the task, unless that is a mistake.
+
+        When no thread can be had, a pool raises although it may run the call later in another
+        thread, and futurist submits it again, once in a second. All of these calls would follow
+        each other when there are threads again, or run beside each other.
+        """
         if self._running.acquire(blocking=False):
             try:
-                self._perform(self._task)
+                now = self._now()
+                if now >= self._earliest:
+                    self._earliest = now + _CLOSEST * self._task.spacing
+                    self._perform(self._task)
             finally:
                 self._running.release()
 
