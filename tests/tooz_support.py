@@ -117,6 +117,11 @@ class Cluster:
         self._dead[name, pid] = now = time.monotonic()
         return now
 
+    def forget(self, name: str, *pids: int) -> None:
+        """Note that workers have gone."""
+        for pid in pids:
+            self._dead.setdefault((name, pid), time.monotonic())
+
     def stop(self, name: str) -> float:
         """Send TERM to a manager, and wait for its end; return when it was sent."""
         program = self.programs[name]
