@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
-from tests.harness import TIMEOUT, Program, descendants, until
+from tests.harness import TIMEOUT, Program, alive, descendants, until
 
 KEYS = 60
 SETTLES = 30.0
@@ -48,7 +48,7 @@ class Cluster:
         for name, program in self.programs.items():
             for event in program.all("owns"):
                 found[name, event.pid] = set(event.fields["keys"])
-        return {who: keys for who, keys in found.items() if who not in self._dead}
+        return {who: keys for who, keys in found.items() if alive(who[1])}
 
     def owners(self) -> dict[int, list[tuple[str, int]]]:
         """Return who owns each key."""
@@ -116,11 +116,6 @@ class Cluster:
         os.kill(pid, signal.SIGKILL)
         self._dead[name, pid] = now = time.monotonic()
         return now
-
-    def forget(self, name: str, *pids: int) -> None:
-        """Note that workers have gone."""
-        for pid in pids:
-            self._dead.setdefault((name, pid), time.monotonic())
 
     def stop(self, name: str) -> float:
         """Send TERM to a manager, and wait for its end; return when it was sent."""

@@ -74,7 +74,7 @@ def main(url: str, host: str, *options: str) -> None:
     if method != "fork":
         manager.mp_context = multiprocessing.get_context(method)
     manager.register_hooks(on_event=on_event)
-    given["membership_timeout"] = float(given.get("membership_timeout", 3))
+    given = {name: float(value) for name, value in {"membership_timeout": 3, **given}.items()}
     group = tooz.Group(manager, url, "pollers", host=host, **given)
     poller = group.add(Poller, workers=workers, policy=policy)
     if others:
