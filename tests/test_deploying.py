@@ -25,6 +25,8 @@ from tests.harness import HERE, SOURCES, TIMEOUT, TookTooLong, until
 from tests.systemd_support import ENTER, Systemd, missing
 from tests.test_docs import examples
 
+pytestmark = pytest.mark.once
+
 ROOT = HERE.parent
 DEPLOY = ROOT / "examples" / "deploy"
 PYTHON = "/opt/inbox/venv/bin/python"
@@ -342,7 +344,6 @@ def test_a_program_with_a_manager_of_its_own_decides_itself(capsys):
         unit.unit.main([*PRINTED, "-w", "3"], standalone_mode=False)
 
 
-@pytest.mark.once
 @pytest.mark.real
 def test_the_unit_is_hardened(tmp_path):
     """systemd finds nothing wrong with the unit and its drop-in, and calls their exposure low."""
@@ -375,7 +376,6 @@ def systemd():
     made.close()
 
 
-@pytest.mark.once
 @pytest.mark.real
 def test_the_unit_reloads_under_load_and_stops(systemd):
     """Under a real systemd the unit and its drop-in start, a reload loses no request, a worker

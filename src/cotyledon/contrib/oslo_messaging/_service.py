@@ -65,7 +65,7 @@ class _MessagingService(cotyledon.Service):
         try:
             self._transport = self._connect(conf, url)
             threads = threads or _server.default_threads(conf)
-            self._poll = _server.tune(conf, self._transport, threads)
+            self._pace = _server.tune(conf, self._transport, threads)
         except _server.BAD_TRANSPORT as error:
             LOG.critical("%s: there can be no such transport: %s", self.name, error)
             sys.exit(EX_CONFIG)
@@ -147,7 +147,7 @@ class _MessagingService(cotyledon.Service):
             return  # there is no broker yet, and nothing has been taken
         stopping = threading.Thread(target=self._stop, name="stop", daemon=True)
         stopping.start()
-        stopping.join(self._poll + MARGIN)
+        stopping.join(self._pace.poll + MARGIN)
         listening = self._server.listening
         while not self._intake.finished(LOOK):
             self._say(f"finishing what runs of {self._what}")
@@ -237,7 +237,7 @@ class RPCService(_MessagingService):
         return _server.rpc_server(
             self._transport,
             self._intake,
-            self._poll,
+            self._pace.patience,
             topic=self._what,
             server=self.server,
             exchange=self._exchange,
@@ -318,7 +318,7 @@ class NotificationService(_MessagingService):
         return _server.notification_server(
             self._transport,
             self._intake,
-            self._poll,
+            self._pace.patience,
             topics=self._topics,
             exchange=self._exchange,
             pool=self._pool,

@@ -224,13 +224,17 @@ class Membership:
         return wait
 
     def _pause(self) -> float:
-        """Return the seconds between two looks: the more there are, the more rarely each looks."""
+        """Return the seconds until the next look, or until the next renewal if that is sooner.
+
+        The more managers there are, the more rarely each looks; a renewal never waits for a look.
+        """
         if self._me is None:
             return FIRST_RETRY * self._chance()
         settings, holdings = self._settings, self.holdings
         pause = max(settings.poll, len(holdings.members) / LOOKS_PER_SECOND)
         pause = min(pause, settings.stale / SECOND / 4)
-        return pause * (0.9 + self._chance() / 5)
+        due = (self._renewed + settings.renewal - self._clock()) / SECOND
+        return max(0.0, min(pause * (0.9 + self._chance() / 5), due))
 
     def _tell(self) -> None:
         settings, holdings = self._settings, self.holdings
