@@ -25,7 +25,7 @@ from examples import collector
 from tests.harness import until
 from tests.servers import Redis
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 SCRIPT = str(Path("..", "..", "examples", "collector.py"))
 ROOT = Path(__file__).resolve().parent.parent

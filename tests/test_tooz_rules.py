@@ -1,5 +1,6 @@
 """The rules by which keys change hands, in virtual time."""
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 
 from cotyledon.contrib.tooz import _members, _membership, _ring
 from cotyledon.contrib.tooz._membership import SECOND, Membership, Settings
-from tests.tooz_world import TIMEOUT, Manager, World
+from tests.tooz_world import TIMEOUT, FakeServer, Manager, World
 
 pytestmark = pytest.mark.sim
 
@@ -68,11 +69,16 @@ def leaving(manager: Manager) -> bool:
     return manager.process is not None and manager.process.leaving
 
 
-def play(seed: int) -> None:
+Trouble = tuple[float, float]
+"""How often an answer is late, and how often there is none."""
+
+
+def play(seed: int, trouble: Trouble | None = None) -> None:
     """Let many things happen, then nothing more; look all the time."""
     world = World(seed)
     chance = world.chance
-    world.late, world.lost = chance.choice([(0, 0), (0.02, 0.02), (0.1, 0.1)])
+    drawn: Trouble = chance.choice([(0, 0), (0.02, 0.02), (0.1, 0.1)])
+    world.late, world.lost = trouble or drawn
     try:
         for number in range(chance.randint(1, 4)):
             Manager(world, f"host{number}", chance.randint(1, 4))
@@ -92,9 +98,9 @@ def play(seed: int) -> None:
         world.close()
 
 
-def play_many(seeds: Iterable[int]) -> None:
+def play_many(seeds: Iterable[int], trouble: Trouble | None = None) -> None:
     for seed in seeds:
-        play(seed)
+        play(seed, trouble)
 
 
 @pytest.mark.parametrize("start", range(0, 60, 20))
@@ -112,8 +118,10 @@ def test_a_rule_that_is_left_out_is_noticed(planted: str) -> None:
         "fence": mock.patch.object(Settings, "margin", -2 * TIMEOUT),
         "leave": mock.patch.object(Membership, "leave", leave_without_a_word),
     }
+    # A membership runs out before its time only where renewals are answered late.
+    trouble = (0.2, 0.0) if planted == "fence" else None
     with plants[planted], pytest.raises(Doubled):
-        play_many(range(300))
+        play_many(range(300), trouble)
 
 
 def leave_without_a_word(membership: Any) -> None:
@@ -173,6 +181,25 @@ def test_a_first_manager_waits_for_nothing() -> None:
         exactly_one(world)
     finally:
         world.close()
+
+
+def test_a_renewal_does_not_wait_for_a_look() -> None:
+    """However the looks fall, each renewal is sent when it is due."""
+    sent: list[int] = []
+
+    def renew(server: FakeServer) -> None:
+        sent.append(server._world.now)
+
+    world = settled("a")
+    world.latency = 0
+    try:
+        with mock.patch.object(FakeServer, "renew", renew):
+            world.run(2, at_most_one)
+    finally:
+        world.close()
+    gaps = [later - sooner for sooner, later in itertools.pairwise(sent)]
+    assert len(gaps) >= 2
+    assert max(gaps) <= TIMEOUT // 6 + SECOND // 1000
 
 
 def test_a_membership_that_is_held_by_a_successor_loses_nothing() -> None:
