@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
-from tests.harness import TIMEOUT, Program, descendants, until
+from tests.harness import TIMEOUT, Program, alive, descendants, until
 
 KEYS = 60
 SETTLES = 30.0
@@ -48,7 +48,7 @@ class Cluster:
         for name, program in self.programs.items():
             for event in program.all("owns"):
                 found[name, event.pid] = set(event.fields["keys"])
-        return {who: keys for who, keys in found.items() if who not in self._dead}
+        return {who: keys for who, keys in found.items() if alive(who[1])}
 
     def owners(self) -> dict[int, list[tuple[str, int]]]:
         """Return who owns each key."""

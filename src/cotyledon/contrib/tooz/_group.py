@@ -7,11 +7,11 @@ shared memory which of their workers are ready. Never speaks to a server.
 import logging
 import math
 import os
+import re
 import socket
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import cotyledon
 from cotyledon import notices
@@ -87,8 +87,10 @@ class Group:
         self._services: list[str] = []
         self._roll = _Roll(self._memory)
         manager.register_hooks(on_event=self._roll)
-        # A beat that hangs is no better than one that has died.
-        policy = cotyledon.Policy(watchdog=max(5.0, timeout), backoff=cotyledon.Backoff(cap=2.0))
+        # One that hangs is no better than one that has died; but looking up a name may last.
+        policy = cotyledon.Policy(
+            watchdog=max(30.0, 2 * timeout), backoff=cotyledon.Backoff(cap=2.0)
+        )
         self._beat = manager.add(
             Beat, args=(self._memory, settings, url, dict(options or {})), policy=policy
         )
@@ -223,13 +225,10 @@ def _shown(url: Any) -> str:
     """Return a URL as it may be shown: without user, password and options."""
     if not isinstance(url, str):
         raise TypeError(f"Group: 'url' must be a string, not: {type(url).__name__}")
-    try:
-        parts = urlsplit(url)
-        place = parts.netloc.rpartition("@")[2]
-    except ValueError:
-        parts, place = None, ""
-    if parts is None or not parts.scheme or "://" not in url:
+    scheme, found, rest = url.partition("://")
+    place = re.split(r"[?#]", rest.rpartition("@")[2])[0]
+    if not found or not scheme:
         raise ValueError(
             "Group: 'url' must be one that tooz knows, such as 'redis://localhost:6379'"
         )
-    return f"{parts.scheme}://{place or parts.path}"
+    return f"{scheme}://{place}"
