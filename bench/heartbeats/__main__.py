@@ -6,6 +6,7 @@ When it ends, by Ctrl-C too, no process and no file of it is left but the result
 
 import argparse
 import logging
+import os
 import signal
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from types import FrameType
 
 from bench import report as bench_report
 from bench.heartbeats import report
-from bench.heartbeats.figures import Book
+from bench.heartbeats.figures import Book, Cell
 from bench.heartbeats.plan import BURST, JOBS, PAUSE, SERVERS
 from bench.heartbeats.run import Failed, Round, kill
 from bench.heartbeats.subjects import subjects
@@ -48,18 +49,19 @@ def main() -> int:
     # What fails is what is counted.
     logging.getLogger("oslo.messaging").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", r"\s*Eventlet is deprecated")
-    book = Book(_circumstances(bursts), [])
+    cells: list[Cell] = []
     try:
         with _serving(servers) as (running, broker):
             for number, (subject, job) in enumerate(rounds, 1):
                 _tell(f"{number} of {len(rounds)}: {subject.name}, {job}")
                 with Round(subject, floor, job, running, broker) as one:
-                    book.cells.extend(one.measure(bursts))
+                    cells.extend(one.measure(bursts))
     except (Failed, AssertionError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
     finally:
         _tell("")
+    book = Book(_circumstances(bursts), cells)
     print(report.text(book))
     missed = book.missed()
     print("", *(missed or ["all that must hold does"]), sep="\n")
@@ -128,8 +130,8 @@ def _serving(names: Sequence[str]) -> Iterator[tuple[dict[str, Server], RabbitMQ
 def _circumstances(bursts: int) -> str:
     bursts_text = "one burst" if bursts == 1 else f"{bursts} bursts"
     return (
-        f"{bench_report.circumstances()}; {bursts_text} of {BURST:g} s for each cell, "
-        f"{PAUSE:g} s between them"
+        f"{bench_report.circumstances()}, load average {os.getloadavg()[2]:.1f} at the end; "
+        f"{bursts_text} of {BURST:g} s for each cell, {PAUSE:g} s between them"
     )
 
 
