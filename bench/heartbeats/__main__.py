@@ -23,12 +23,13 @@ from bench.heartbeats import report
 from bench.heartbeats.figures import Book, Cell
 from bench.heartbeats.plan import BURST, JOBS, PAUSE, SERVERS
 from bench.heartbeats.run import Failed, Round, kill
-from bench.heartbeats.subjects import subjects
+from bench.heartbeats.subjects import Subject, subjects
 from bench.run import prepare
 from tests.servers import Etcd, RabbitMQ, Redis, Server
 
 BURSTS = 5
 KINDS: dict[str, type[Server]] = {"redis": Redis, "etcd": Etcd}
+CHECKED = {"ours", "plain"}
 QUICK_SUBJECTS = ("plain", "ours")
 QUICK_JOBS = ("compute", "hold")
 
@@ -36,11 +37,9 @@ QUICK_JOBS = ("compute", "hold")
 def main() -> int:
     """Measure, print, and return the exit status."""
     options = _options()
-    everyone = subjects(sys.executable, options.reference, options.eventlet, options.threading)
-    names = options.subject or (QUICK_SUBJECTS if options.quick else [s.name for s in everyone])
+    floor, *others = _subjects(options)
     jobs = options.job or (QUICK_JOBS if options.quick else JOBS)
-    floor, *others = everyone
-    rounds = [(subject, job) for job in jobs for subject in others if subject.name in names]
+    rounds = [(subject, job) for job in jobs for subject in others]
     servers = options.server or SERVERS
     bursts = 1 if options.quick else BURSTS
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -64,10 +63,22 @@ def main() -> int:
     book = Book(_circumstances(bursts), cells)
     print(report.text(book))
     missed = book.missed()
-    print("", *(missed or ["all that must hold does"]), sep="\n")
+    if CHECKED <= {subject.name for subject in others}:
+        print("", *(missed or ["all that must hold does"]), sep="\n")
     if options.json is not None:
         book.save(options.json)
     return 1 if missed and options.check else 0
+
+
+def _subjects(options: argparse.Namespace) -> list[Subject]:
+    """Return the floor and what else is to be measured."""
+    there = subjects(sys.executable, options.reference, options.eventlet, options.threading)
+    names = options.subject or (QUICK_SUBJECTS if options.quick else [s.name for s in there])
+    if unknown := set(names) - {subject.name for subject in there}:
+        raise SystemExit(f"bench: no interpreter was given for: {', '.join(sorted(unknown))}")
+    if options.check and not set(names) >= CHECKED:
+        raise SystemExit(f"bench: --check compares these: {', '.join(sorted(CHECKED))}")
+    return [there[0], *(subject for subject in there[1:] if subject.name in names)]
 
 
 def _options() -> argparse.Namespace:
