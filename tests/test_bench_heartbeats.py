@@ -186,6 +186,23 @@ def bench(folder: Path, *args: str) -> "subprocess.Popen[str]":
 ONE = ("--quick", "--subject", "ours", "--job", "hold", "--server", "redis")
 
 
+@pytest.mark.parametrize(
+    ("args", "complaint"),
+    [
+        (("--subject", "reference"), "no interpreter was given for: reference"),
+        (("--check", "--subject", "ours"), "--check compares these: ours, plain"),
+    ],
+)
+def test_what_would_measure_nothing_is_refused(
+    tmp_path: Path, args: tuple[str, ...], complaint: str
+) -> None:
+    """No run says that all is well if it has not looked."""
+    run = bench(tmp_path, *args)
+    _, complaints = run.communicate(timeout=60)
+    assert run.returncode == 1
+    assert complaint in complaints
+
+
 @pytest.mark.real
 @pytest.mark.servers
 @pytest.mark.once

@@ -63,7 +63,7 @@ def main() -> int:
     book = Book(_circumstances(bursts), cells)
     print(report.text(book))
     missed = book.missed()
-    if CHECKED <= {subject.name for subject in others}:
+    if {subject.name for subject in others} >= CHECKED:
         print("", *(missed or ["all that must hold does"]), sep="\n")
     if options.json is not None:
         book.save(options.json)
