@@ -86,8 +86,10 @@ class Book(NamedTuple):
         floor = self.find("floor", cell.job, cell.server, beside="ours")
         if plain is None or floor is None:
             return
-        names = ("median", "99 %", "maximum")
-        every = zip(names, cell.lateness(), plain.lateness(), floor.lateness(), strict=True)
+        # The maximum is that of a single beat, and tells more of the machine than of a program.
+        every = zip(
+            ("median", "99 %"), cell.lateness(), plain.lateness(), floor.lateness(), strict=False
+        )
         for name, ours, others, least in every:
             if ours > max(TIMES * others, TIMES * least, TELLABLE):
                 yield (
