@@ -300,7 +300,6 @@ def test_changes_are_told(memory: Memory, caplog: pytest.LogCaptureFixture) -> N
 
     mine.on_change(fail)
     mine.on_change(changes.release)
-    until(lambda: any("partition" in t.name for t in threading.enumerate()), "it listens")
     memory.enter(0, 0, os.getpid(), 1)
     until(lambda: changes.acquire(timeout=0.01), "it was told")
     assert mine.owns("key")

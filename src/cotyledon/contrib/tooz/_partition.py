@@ -114,7 +114,13 @@ class Partition:
             self._callbacks.append(callback)
             if len(self._callbacks) > 1:
                 return
-        threading.Thread(target=self._listen, name="partition", daemon=True).start()
+        bell = select.epoll()
+        # Each who waits is woken by each ringing, and nobody reads.
+        bell.register(self._memory.bell, select.EPOLLIN | select.EPOLLET)
+        # What happens from here on is told, however late the thread begins.
+        threading.Thread(
+            target=self._listen, args=(bell, *self._phase()), name="partition", daemon=True
+        ).start()
 
     def _learn(self) -> None:
         memory = self._memory
@@ -149,11 +155,7 @@ class Partition:
 
     # Changes
 
-    def _listen(self) -> None:
-        bell = select.epoll()
-        # Each who waits is woken by each ringing, and nobody reads.
-        bell.register(self._memory.bell, select.EPOLLIN | select.EPOLLET)
-        seen, wait = self._phase()
+    def _listen(self, bell: select.epoll, seen: tuple[int, ...], wait: float | None) -> None:
         while True:
             bell.poll(wait)
             phase, wait = self._phase()
