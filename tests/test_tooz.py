@@ -47,6 +47,7 @@ def ring(weights: dict[str, int]) -> Ring:
     return made
 
 
+@settings(deadline=None)
 @given(WEIGHTS)
 def test_arcs_are_all_of_the_space_once(weights: dict[str, int]) -> None:
     """The arcs of all managers leave nothing out, and do not overlap."""
@@ -55,8 +56,8 @@ def test_arcs_are_all_of_the_space_once(weights: dict[str, int]) -> None:
     assert joined_up(arcs) == WHOLE
 
 
-@given(WEIGHTS, st.lists(WEIGHTS, max_size=4))
 @settings(deadline=None)
+@given(WEIGHTS, st.lists(WEIGHTS, max_size=4))
 def test_a_ring_that_was_changed_is_as_if_made_anew(
     last: dict[str, int], before: list[dict[str, int]]
 ) -> None:
@@ -69,6 +70,7 @@ def test_a_ring_that_was_changed_is_as_if_made_anew(
         assert changed.arcs(host) == ring(last).arcs(host)
 
 
+@settings(deadline=None)
 @given(WEIGHTS)
 def test_only_the_work_of_who_leaves_moves(weights: dict[str, int]) -> None:
     """Those who stay keep all that they had."""
@@ -102,6 +104,7 @@ ARCS = st.lists(st.integers(0, 40), max_size=8, unique=True).map(
 )
 
 
+@settings(deadline=None)
 @given(ARCS, ARCS)
 def test_arithmetic_on_arcs(one: list[Arc], other: list[Arc]) -> None:
     """What is in both, and what is in one alone, are what sets of numbers say."""
@@ -123,6 +126,7 @@ def test_the_keys_of_a_manager_are_spread_over_its_workers() -> None:
     assert max(counts.values()) < 1150
 
 
+@settings(deadline=None)
 @given(st.integers(0, SPACE - 1), st.lists(st.booleans(), min_size=1, max_size=12), st.data())
 def test_a_worker_that_ends_moves_its_own_keys_alone(
     place: int, there: list[bool], data: st.DataObject
@@ -142,6 +146,7 @@ def test_a_worker_that_ends_moves_its_own_keys_alone(
 # Ids
 
 
+@settings(deadline=None)
 @given(
     st.text(min_size=1, max_size=20),
     st.integers(0, 1 << 60),
