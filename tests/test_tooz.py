@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import cotyledon
 from cotyledon import notices
 from cotyledon.contrib import tooz
-from cotyledon.contrib.tooz import _partition
+from cotyledon.contrib.tooz import _memory, _partition
 from cotyledon.contrib.tooz._crew import ABSENT, MISSED, STEADY, Crew
 from cotyledon.contrib.tooz._group import _Roll
 from cotyledon.contrib.tooz._members import Holding, Member, decode
@@ -231,8 +231,6 @@ def test_a_writer_that_was_killed_leaves_the_last_words_whole() -> None:
     memory = Memory()
     memory.publish({"s": [Holding(1, 2, 3)]}, 10)
     spoilt = memory._view[:]
-    from cotyledon.contrib.tooz import _memory
-
     start = _memory._PLACES  # where the next version goes
     spoilt[start : start + 100] = b"x" * 100
     assert memory.arcs().services == {"s": [Holding(1, 2, 3)]}
@@ -269,6 +267,18 @@ def test_a_worker_owns_when_it_is_ready(memory: Memory) -> None:
     memory.enter(0, 1, os.getpid() + 1, 2)
     keys = [str(number) for number in range(200)]
     assert 50 < sum(mine.owns(key) for key in keys) < 150
+
+
+def test_nobody_owns_by_a_crew_that_is_being_changed(memory: Memory) -> None:
+    """While the master writes who is there, nobody goes by half of it."""
+    memory.enter(0, 0, os.getpid(), 1)
+    mine = partition(memory)
+    assert mine.owns("key")
+    cells = memory._cells
+    cells[_memory._CREW] += 1
+    assert not mine.owns("key")
+    cells[_memory._CREW] += 1
+    assert mine.owns("key")
 
 
 def test_what_is_not_believed_any_more_is_not_owned(memory: Memory) -> None:
@@ -350,6 +360,11 @@ def test_a_successor_owns_when_its_predecessor_has_gone() -> None:
     gone = death._replace(reason="scaled down")
     roll(notices.WorkerDied(service, "s", ready.worker_id, gone, False))
     assert memory.crew(0) == []
+    roll(ready)
+    assert roll.follows(0)
+    roll(notices.ServiceGone(service, "s"))
+    assert not roll.follows(0)
+    assert not any(memory.crew(0))
     roll(notices.Stopping("SIGTERM"))
     assert memory.stopping
 

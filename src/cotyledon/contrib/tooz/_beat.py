@@ -64,18 +64,26 @@ class Beat(cotyledon.Service):
 
     def run(self) -> None:
         """Be a member, until it is told to stop."""
+        try:
+            membership = Membership(
+                self._settings,
+                self._connector(),
+                self._memory,
+                clock,
+                _chance,
+                self._say,
+                self._words,
+                entry=time.time_ns() // 1_000_000,
+            )
+            self._go_on(membership.holdings)
+            self._step_after_step(membership)
+            if self._memory.stopping or not _lives(self._memory.master):
+                membership.leave()
+        finally:
+            self._over.set()
+
+    def _step_after_step(self, membership: Membership) -> None:
         memory, crew = self._memory, Crew()
-        membership = Membership(
-            self._settings,
-            self._connector(),
-            memory,
-            clock,
-            _chance,
-            self._say,
-            self._words,
-            entry=time.time_ns() // 1_000_000,
-        )
-        self._go_on(membership.holdings)
         first = clock() + FIRST
         while not self._stopping.is_set():
             self.heartbeat()
@@ -86,9 +94,6 @@ class Beat(cotyledon.Service):
                 self._stopping.wait(membership.step(workers))
             else:  # it would join twice
                 self._stopping.wait(0.05)
-        if memory.stopping or not _lives(memory.master):
-            membership.leave()
-        self._over.set()
 
     def terminate(self) -> None:
         """Leave the group if the manager stops; a successor of this worker goes on being it."""

@@ -81,10 +81,11 @@ class Partition:
         memory = self._memory
         for _ in range(_TRIES):
             until = memory.until  # before the versions: it is stored after them
-            known = self._known
-            if known.version == memory.version and known.crew_version == memory.crew_version:
+            known, crew_version = self._known, memory.crew_version
+            if known.version == memory.version and known.crew_version == crew_version:
                 break
-            self._learn()
+            if not crew_version & 1:
+                self._learn()
         else:
             return False  # it changes faster than it can be read
         if not known.mine:
