@@ -23,7 +23,7 @@ PLAIN = "futurist"
 
 SECONDS = 2 * LONG
 """How long one run is observed: half of that with the slow task at work."""
-DUE = round(TASKS * (SECONDS / PERIOD - 1))
+DUE = round(TASKS * SECONDS / PERIOD)
 
 
 class Figures(NamedTuple):
@@ -68,9 +68,9 @@ def main() -> int:
     print("|---|---|---|---|---|---|---|")
     for (load, subject), each in found.items():
         runs, *late = (median(column) for column in zip(*each, strict=True))
-        plain = median(one.most for one in found[load, PLAIN])
+        plain = median(one.maximum for one in found[load, PLAIN])
         words = [load, subject, f"{runs:.0f}", *(f"{one:.1f}" for one in late)]
-        print(f"| {' | '.join([*words, f'{late[1] / plain:.3f}'])} |")
+        print(f"| {' | '.join([*words, f'{late[2] / plain:.3f}'])} |")
     return 0
 
 

@@ -167,11 +167,13 @@ def below():
 
 
 class Everything:
+    mine = True
+
     def partition(self, worker_id):
         return self
 
     def owns(self, key):
-        return True
+        return self.mine
 
     def on_change(self, callback):
         pass
@@ -274,6 +276,27 @@ def test_what_a_service_says_is_checked(figures, kind):
         service.status("fine", figures)
     assert service._periodics is not None
     service._periodics._publish()
+
+
+def test_who_loses_a_task_does_not_know_how_it_fares():
+    """A task that failed is not shown as failing by a worker that does not own it any more."""
+
+    class Sweeper(PeriodicService):
+        @periodics.periodic(1)
+        @on_one_worker
+        def sweep(self):
+            raise ValueError("dust")
+
+    share = Everything()
+    service = Sweeper(0, share=share)
+    assert service._periodics is not None
+    [task] = tasks(service).values()
+    service._periodics._perform(task)
+    assert service._periodics._state() == "sweep failed: ValueError: dust"
+    share.mine = False
+    service._periodics._perform(task)
+    assert service._periodics._state() == ""
+    assert (task.runs, task.failures, service.running()) == (1, 1, {})
 
 
 # --- running ------------------------------------------------------------------------------

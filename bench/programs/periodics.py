@@ -31,14 +31,14 @@ class Book:
 
     def quick(self) -> Callable[[], None]:
         """Return one of the tasks that are looked at."""
-        last: list[float] = []
+        last = time.monotonic()
 
         @periodics.periodic(PERIOD)
         def task() -> None:
+            nonlocal last
             now = time.monotonic()
-            if last:
-                self.late.append(max(0.0, now - last.pop() - PERIOD))
-            last.append(now)
+            self.late.append(max(0.0, now - last - PERIOD))
+            last = now
 
         return task
 

@@ -15,7 +15,7 @@ from futurist.periodics import NeverAgain
 from cotyledon import Service
 from cotyledon.contrib.futurist._figures import figures_of
 from cotyledon.contrib.futurist._schedule import Call, Scheduler, fraction
-from cotyledon.contrib.futurist._task import Task
+from cotyledon.contrib.futurist._task import Task, line_of
 
 if TYPE_CHECKING:
     from cotyledon.contrib.futurist.service import PeriodicService
@@ -65,6 +65,8 @@ class Periodics:
         # Re-entrant: a signal handler of the program may call status().
         self._lock = threading.RLock()
         self._said = _Said()
+        self._changes = 0
+        """Of what is said: of the counts, of the state, of what the service says."""
         self._scheduler: Scheduler | None = None
         self._ended = threading.Event()
         self._exit: SystemExit | None = None
@@ -81,6 +83,7 @@ class Periodics:
             # A task never runs twice at a time: as many threads as tasks are enough.
             self._scheduler = Scheduler(calls, self._threads or max(1, len(calls)))
         try:
+            self._publish()  # figures are there from the beginning
             self._scheduler.start(allow_empty=True)
         finally:
             self._ended.set()
@@ -101,6 +104,7 @@ class Periodics:
     def _begin_no_more(self) -> None:
         with self._lock:
             self.stopping.set()
+            self._changes += 1
         if self._scheduler is not None:
             self._scheduler.stop()
 
@@ -123,7 +127,7 @@ class Periodics:
         task.begin()
         try:
             if task.on_one_worker and not self._service.partition.owns(self._key(task)):
-                task.began = None
+                self._leave(task)
                 return
             task.function()
         except NeverAgain:
@@ -141,10 +145,20 @@ class Periodics:
     def _key(self, task: Task) -> str:
         return f"{self._name()}/{task.name}"
 
-    def _conclude(self, task: Task, error: BaseException | None) -> None:
+    def _leave(self, task: Task) -> None:
+        """Forget that a task fails: it is another worker's now."""
         with self._lock:
-            known = task.end(error)
+            failing = task.leave()
+            self._changes += failing
+        if failing:
+            self._publish()
+
+    def _conclude(self, task: Task, error: BaseException | None) -> None:
+        line = None if error is None else line_of(error)
+        with self._lock:
+            known = task.end(line)
             times = task.in_a_row
+            self._changes += 1
         if error is not None:
             LOG.error(
                 "%s: the task %s failed%s",
@@ -186,18 +200,27 @@ class Periodics:
             raise TypeError(f"status(): 'figures' must be numbers by name, not: {figures!r}")
         with self._lock:
             before = self._said
-            self._said = _Said(text, figures)
-            try:
-                self._publish()
-            except BaseException:
-                self._said = before
-                raise
+            self._said = said = _Said(text, figures)
+            self._changes += 1
+        try:
+            self._publish()
+        except BaseException:
+            with self._lock:
+                if self._said is said:
+                    self._said = before
+            raise
 
     def _publish(self) -> None:
-        with self._lock:
-            text, figures = self._said
-            words = [self._state(), text]
-            self._tell("; ".join(filter(None, words)), figures_of(self._tasks, figures))
+        """Tell what there is to be said; whoever tells it last tells the last of it."""
+        told = -1
+        while told != self._changes:
+            with self._lock:
+                told = self._changes
+                words = [self._state(), self._said.text]
+                figures = figures_of(self._tasks, self._said.figures)
+            # Without the lock: a signal handler, which may say something and needs the lock for
+            # that, may have interrupted what this waits for.
+            self._tell("; ".join(filter(None, words)), figures)
 
     def _state(self) -> str:
         """Return what people should know of the tasks now, which is mostly nothing."""

@@ -48,11 +48,17 @@ class Task:
         """Count a run that begins."""
         self.began = time.monotonic()
 
-    def end(self, error: BaseException | None) -> bool:
+    def leave(self) -> bool:
+        """Take back a run that is another worker's; return whether the task was failing here."""
+        self.began = None
+        failing, self.in_a_row = self.in_a_row > 0, 0
+        return failing
+
+    def end(self, failure: str | None) -> bool:
         """Count a run that has ended.
 
         Args:
-            error: what it has raised, if that is a failure.
+            failure: what it has raised, in one line; ``None``: it has not failed.
 
         Returns:
             Whether it failed as it had failed the last time.
@@ -61,16 +67,17 @@ class Task:
         self.seconds = time.monotonic() - self.began
         self.began = None
         self.runs += 1
-        if error is None:
+        if failure is None:
             self.in_a_row = 0
             return False
         self.failures += 1
         self.in_a_row += 1
-        before, self.error = self.error, _line(error)
-        return self.in_a_row > 1 and before == self.error
+        before, self.error = self.error, failure
+        return self.in_a_row > 1 and before == failure
 
 
-def _line(error: BaseException) -> str:
+def line_of(error: BaseException) -> str:
+    """Return what an exception says, in one line."""
     try:
         text = str(error)
     except Exception:  # what it is made of is the program's
