@@ -10,6 +10,7 @@ import pytest
 
 import cotyledon
 from tests.harness import Program, Programs
+from tests.servers import RabbitMQ
 
 DEADLINE = 60
 """Seconds that a test may take, unless ``@pytest.mark.deadline(seconds)`` says otherwise."""
@@ -99,3 +100,26 @@ def fresh() -> Iterator[None]:
         cotyledon.ServiceManager._process_runner_already_created = False
         for signum, handler in before.items():
             signal.signal(signum, handler)
+
+
+# --- servers ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[RabbitMQ]:
+    """A RabbitMQ for all tests, since it takes seconds to start; it may be down."""
+    if why := RabbitMQ.missing():
+        pytest.skip(why)
+    server = RabbitMQ()
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def broker(rabbitmq: RabbitMQ) -> RabbitMQ:
+    """A RabbitMQ that is there."""
+    if not rabbitmq.answers():
+        rabbitmq.restart()
+    return rabbitmq

@@ -55,6 +55,7 @@ OTHERS = (
     "migrating-from-2.2",
     "migrating-from-oslo-service",
     "web-servers",
+    "oslo-messaging",
     "what-happens-when",
     "writing-a-service",
 )

@@ -1,7 +1,9 @@
 """What the page on web servers shows serves, and is reloaded under load."""
 
+import http.client
 import signal
 import socket
+from contextlib import closing
 
 import pytest
 
@@ -74,3 +76,21 @@ def test_what_the_page_shows_serves_through_a_reload(start, tmp_path, port, sour
     assert not lost
     assert not before & set(program.workers())
     assert program.stop() == 0
+
+
+def test_a_reload_brings_new_code(start, tmp_path, port):
+    """An application that is given by its name is imported by each new worker: as it is then."""
+    program = serve(start, tmp_path, FIRST, port)
+    assert body(port) == b"ok"
+    (tmp_path / "shop.py").write_text(SHOP.replace('b"2"', 'b"5"').replace('b"ok"', 'b"fresh"'))
+    program.signal(signal.SIGHUP)
+    program.wait_for("RolloutFinished", timeout=40)
+    program.collect(4, "WorkerDied", timeout=40)
+    assert body(port) == b"fresh"
+    assert program.stop() == 0
+
+
+def body(port):
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
+        connection.request("GET", "/")
+        return connection.getresponse().read()

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import random
+import re
 import signal
 import socket
 import threading
@@ -16,7 +17,7 @@ from examples import web
 from tests.harness import HERE, until
 from tests.web_clients import Clients
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.once, pytest.mark.real]
 
 WEB = str(HERE.parent / "examples" / "web.py")
 
@@ -134,8 +135,8 @@ def test_killed_workers_lose_nothing_that_was_answered_for(inbox, port):
     chance = random.Random(5)
     for _ in range(5):
         senders.wait_for(15)
-        until(inbox.workers, "there is a worker")
-        inbox.signal(signal.SIGKILL, chance.choice(inbox.workers()))
+        workers = until(inbox.workers, "there is a worker")
+        inbox.signal(signal.SIGKILL, chance.choice(workers))
     senders.wait_for(15)
     senders.stop()
     status, found = ask(port, "GET", "/inbox/shop?limit=1000")
@@ -198,3 +199,12 @@ def test_ids_go_up_and_hold_their_maker(monkeypatch):
     assert {one >> 12 & 1023 for one in made} == {7}
     assert made[-1] >> 22 == now // 1_000_000 - web_app.Ids.EPOCH
     assert max(made) < 1 << 63
+
+
+def test_every_program_is_in_the_list():
+    """The page on the examples has a row for each program in the folder."""
+    folder = HERE.parent / "examples"
+    programs = {path.name for path in folder.glob("*.py") if path.read_text().startswith("#!")}
+    rows = re.findall(r"^\| `([a-z_]+\.py)` \|", (folder / "README.md").read_text(), re.MULTILINE)
+    assert len(programs) > 2
+    assert sorted(rows) == sorted(programs)

@@ -1,11 +1,13 @@
 """Periodic tasks: when they run, what follows when one fails, and how they end."""
 
 import math
+import os
 import signal
 import subprocess
 import sys
 import threading
-from itertools import pairwise
+from functools import partial
+from itertools import groupby, pairwise
 
 import pytest
 
@@ -15,9 +17,10 @@ from futurist import periodics
 
 from cotyledon import _values, control
 from cotyledon.contrib.futurist import PeriodicService, _figures, on_one_worker
-from cotyledon.contrib.futurist._schedule import Call, Scheduler, fraction
+from cotyledon.contrib.futurist._schedule import Call, Scheduler, phase
 from cotyledon.contrib.futurist._task import Task
 from tests.harness import alive, until, wait_gone
+from tests.servers import Redis
 
 SCRIPT = "periodic.py"
 PERIOD = 10.0
@@ -33,17 +36,26 @@ def worker_of(program):
 
 def test_workers_are_spread_over_a_period():
     """However many workers there are, no two are close, and no gap between them is wide."""
-    assert [fraction(n) for n in range(6)] == [0, 1 / 2, 1 / 4, 3 / 4, 1 / 8, 5 / 8]
+    assert [phase(n, 0) for n in range(6)] == [0, 1 / 2, 1 / 4, 3 / 4, 1 / 8, 5 / 8]
     for workers in range(1, 200):
-        places = sorted(fraction(n) for n in range(workers))
+        places = sorted(phase(n, 5) for n in range(workers))
+        places = sorted((place - phase(0, 5)) % 1 for place in places)
         gaps = [b - a for a, b in pairwise([*places, 1.0])]
         assert min(gaps) > 0.5 / workers
         assert max(gaps) < 2 / workers
 
 
+def test_the_tasks_of_workers_are_spread_as_well():
+    """No two tasks of the same period run at the same instant, in whatever workers."""
+    assert [phase(0, n) for n in range(4)] == pytest.approx([0, 1 / 3, 2 / 3, 1 / 9])
+    places = sorted(phase(worker, task) for worker in range(16) for task in range(27))
+    assert min(b - a for a, b in pairwise(places)) > 0.99 / 16 / 27
+    assert 0 <= places[0] < places[-1] < 1
+
+
 def call(worker_id=0, *, spread=True, immediately=False, perform=lambda task: None):
     task = Task("it", lambda: None, spacing=PERIOD, immediately=immediately)
-    return Call(task, perform, fraction(worker_id) if spread else None)
+    return Call(task, perform, phase(worker_id, 0) if spread else None)
 
 
 @pytest.mark.parametrize("worker_id", [0, 1, 2, 5])
@@ -58,7 +70,7 @@ def test_a_worker_keeps_its_place_in_the_period(worker_id, now):
         next_at = it.after(at + late)
         assert next_at == pytest.approx(at + PERIOD)
         at = next_at
-    assert math.fmod(at, PERIOD) == pytest.approx(fraction(worker_id) * PERIOD)
+    assert math.fmod(at, PERIOD) == pytest.approx(phase(worker_id, 0) * PERIOD)
 
 
 @pytest.mark.parametrize("late", [4.9, 5.1, 9.9, 10.1, 17.0, 1234.5])
@@ -109,8 +121,19 @@ def test_one_task_never_runs_twice_at_a_time():
     it = call(perform=perform)
     it()
     assert len(performed) == 1
-    it()
-    assert len(performed) == 2
+
+
+def test_calls_that_have_piled_up_are_one_run():
+    """Calls that come at once, as after a lack of threads, perform the task once in a period."""
+    performed: list[Task] = []
+    times = iter((100.0, 100.1, 103.9, 105.0, 105.1))
+    task = Task("it", lambda: None, spacing=PERIOD)
+    it = Call(task, performed.append, 0.0, now=lambda: next(times))
+    counts = []
+    for _ in range(5):
+        it()
+        counts.append(len(performed))
+    assert counts == [1, 1, 1, 2, 2]
 
 
 # --- which tasks --------------------------------------------------------------------------
@@ -201,6 +224,9 @@ def test_each_subclass_has_a_name_of_its_own():
     ("arguments", "kind", "says"),
     [
         ({}, ValueError, "PeriodicService has no periodic task: decorate a method with"),
+        ({"tasks": function}, TypeError, "'tasks' must be a list of functions, not: <function"),
+        ({"tasks": None}, TypeError, "'tasks' must be a list of functions, not: None"),
+        ({"tasks": [function], "spread": 0.5}, TypeError, "'spread' must be True or False"),
         ({"tasks": [print]}, TypeError, "each of 'tasks' must be decorated .*: <built-in"),
         ({"tasks": [coroutine]}, TypeError, "coroutine is a coroutine function"),
         ({"tasks": [nan]}, ValueError, "the period of nan must be finite, not: nan"),
@@ -384,7 +410,7 @@ def test_workers_run_at_different_instants(start):
     punctual = set()
     for _ in range(60):
         tick = program.wait_for("tick")
-        if (tick.at - fraction(tick["worker"])) % 1 < 0.2:
+        if (tick.at - phase(tick["worker"], 0)) % 1 < 0.2:
             punctual.add(tick["worker"])
         if len(punctual) == 4:
             break
@@ -416,6 +442,41 @@ def test_a_task_runs_on_the_worker_that_owns_it(start):
         assert runs_after(program, owner) == {owner}
     assert {one["key"] for one in program.all("asked")} == {"Shared/sweep"}
     assert program.stop() == 0
+
+
+def owners(*programs):
+    """Return who has run the task of the cluster, in order of time, each only when it changes."""
+    events = sorted((one for it in programs for one in it.all("sweep")), key=lambda one: one.at)
+    return [pid for pid, _ in groupby(one.pid for one in events)]
+
+
+def moved(one, two, killed):
+    """Tell whether the task runs somewhere else, and has for some time."""
+    runs = sorted(one.all("sweep") + two.all("sweep"), key=lambda run: run.at)
+    return all(run.pid != killed for run in runs[-20:])
+
+
+@pytest.mark.real
+@pytest.mark.servers
+@pytest.mark.skipif(bool(Redis.missing()), reason=Redis.missing())
+def test_a_task_runs_on_one_worker_of_two_managers(start):
+    """It moves to another worker when its own is killed, and never runs on two at a time."""
+    pytest.importorskip("tooz", reason="needs the extra tooz")
+    server = Redis()
+    try:
+        server.start()
+        one, two = (start(SCRIPT, "cluster", server.url, host) for host in ("one", "two"))
+        until(lambda: len(one.all("sweep")) + len(two.all("sweep")) > 20, "it runs")
+        for _ in range(2):
+            killed = owners(one, two)[-1]
+            os.kill(killed, signal.SIGKILL)
+            until(partial(moved, one, two, killed), "another one runs it")
+        # To another worker and back to the replacement, perhaps, and once when the second manager
+        # came. Two at a time would take turns all the while.
+        assert len(owners(one, two)) < 10
+        assert (one.stop(), two.stop()) == (0, 0)
+    finally:
+        server.close()
 
 
 @pytest.mark.real

@@ -12,7 +12,7 @@ pytest.importorskip("futurist", reason="needs the extra futurist")
 
 from cotyledon.contrib.futurist import PeriodicService, _figures
 from cotyledon.contrib.futurist._periodics import FAILED
-from cotyledon.contrib.futurist._schedule import fraction
+from cotyledon.contrib.futurist._schedule import phase
 from tests.test_docs import examples
 from tests.test_docs_pages import read, table
 
@@ -38,7 +38,7 @@ def test_the_fractions_are_those_of_the_workers():
     """The table of instants is what the workers go by."""
     for workers, fractions in table(PAGE, "workers"):
         places = [float(one) for one in fractions.split(",")]
-        assert places == [fraction(n) for n in range(int(workers))]
+        assert places == [phase(n, 0) for n in range(int(workers))]
 
 
 def test_the_figures_are_those_in_the_table():

@@ -1,30 +1,32 @@
 """Services on oslo.messaging, with a real RabbitMQ that is there all the time."""
 
 import os
+import re
 import signal
 import socket
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.harness import Program, until, wait_gone
+from cotyledon.contrib.oslo_messaging import NotificationService, RPCService
+from tests.harness import SOURCES, Program, until, wait_gone
 from tests.messaging_support import Topic, total, worker
 from tests.servers import RabbitMQ
 
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "oslo-messaging.md"
+MORE = """
+import sys
+manager.add(Ledger, args=(sys.argv[1],))
+manager.register_hooks(on_event=lambda n: "AllReady" in str(n) and print(n, flush=True))
+manager.run()
+"""
+
 pytestmark = [pytest.mark.real, pytest.mark.servers]
-
-
-@pytest.fixture(scope="module")
-def broker() -> Iterator[RabbitMQ]:
-    """A RabbitMQ for all tests of this file."""
-    if why := RabbitMQ.missing():
-        pytest.skip(why)
-    server = RabbitMQ()
-    server.start()
-    try:
-        yield server
-    finally:
-        server.close()
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ def test_two_workers_answer_calls(topic: Topic) -> None:
 
 def test_a_stop_answers_the_calls_it_has(topic: Topic) -> None:
     """On TERM calls that run are finished and answered, and the worker ends with 0."""
-    program = topic.served("calls", workers=1)
+    program = topic.served("calls", workers=1, own_conf=True)
     caller = topic.program("call", topic.url, "wait", '{"n": 5}')
     program.wait_for("waits", n=5)
     program.signal(signal.SIGTERM)
@@ -83,6 +85,84 @@ def test_calls_that_come_during_a_stop_go_elsewhere(topic: Topic) -> None:
     program.open_gate("calls")
     wait_gone(leaving)
     assert program.stop() == 0
+
+
+@pytest.mark.once
+def test_heartbeats_are_in_time_beside_work(topic: Topic) -> None:
+    """An endpoint that computes for three times the heartbeat's threshold costs no connection."""
+    topic = topic._replace(url=topic.url + "?heartbeat_timeout_threshold=2")
+    program = topic.served("notes", workers=1)
+    topic.notify("busy", 1)
+    program.wait_for("noted")
+    assert worker(program)["figures"]["outages"] == 0
+    assert program.stop() == 0
+    assert len(program.all("note")) == 1
+    assert topic.left() == 0
+
+
+@pytest.mark.once
+def test_a_long_stop_keeps_its_connection(topic: Topic) -> None:
+    """What is finished long after a TERM is still acknowledged: heartbeats have gone on."""
+    topic = topic._replace(url=topic.url + "?heartbeat_timeout_threshold=2")
+    program = topic.served("notes", workers=1)
+    topic.notify("wait", 1)
+    program.wait_for("note")
+    program.signal(signal.SIGTERM)
+    stopping = program.wait_for("Stopping").at
+    # The broker gives up who is silent for twice the threshold; looking is no sleep to rely on.
+    until(lambda: time.monotonic() > stopping + 7, "the broker would have closed the connection")
+    program.open_gate("notes")
+    assert program.wait() == 0
+    assert topic.left() == 0
+
+
+@pytest.mark.once
+def test_a_transport_that_cannot_be_is_not_tried_again(topic: Topic) -> None:
+    """A URL that no driver knows ends the worker with status 78, and says so."""
+    program = topic._replace(url="nonsense://localhost/").serve("calls", workers=1)
+    program.wait_for("GaveUp")
+    assert "there can be no such transport" in program.stderr()
+    assert "nonsense" in program.stderr()
+
+
+def test_arguments_are_checked() -> None:
+    """What is wrong with an argument is said, before anything is imported or connected."""
+    for error, wrong in (
+        (TypeError, lambda: RPCService(0, "", [object])),
+        (TypeError, lambda: RPCService(0, "topic", [])),
+        (TypeError, lambda: RPCService(0, "topic", "endpoints")),
+        (ValueError, lambda: RPCService(0, "topic", [object], threads=0)),
+        (TypeError, lambda: NotificationService(0, "topic", [object])),
+        (TypeError, lambda: NotificationService(0, [""], [object])),
+        (ValueError, lambda: NotificationService(0, ["topic"], [object], retry_after=-1)),
+    ):
+        with pytest.raises(error, match="Service: "):
+            wrong()
+
+
+def test_the_examples_of_the_page_work_together(broker: RabbitMQ, tmp_path: Path) -> None:
+    """The servers on the page answer and are notified by the client on the page."""
+    texts = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    texts = [text.replace("rabbit://guest:guest@localhost:5672/", broker.url) for text in texts]
+    assert all(broker.url in text for text in texts[:2])
+    server, client, ledger = tmp_path / "server.py", tmp_path / "client.py", tmp_path / "ledger"
+    server.write_text(texts[0].replace("manager.run()", f"{texts[2]}{MORE}"))
+    client.write_text(texts[1])
+    more: dict[str, Any] = {
+        "env": {**os.environ, "PYTHONPATH": str(SOURCES), "PYTHONWARNINGS": "ignore"},
+        "stdout": subprocess.PIPE,
+        "text": True,
+    }
+    with subprocess.Popen([sys.executable, server, ledger], **more) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "AllReady()\n"
+        told = subprocess.run([sys.executable, client], check=True, timeout=30, **more).stdout
+        assert process.stdout.readline() == "bill.paid: {'number': 17}\n"
+        until(lambda: ledger.read_text() == "17\n", "the ledger has the bill")
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=30)[0] == ""
+    assert told == "3\n"
+    assert process.returncode == 0
 
 
 @pytest.mark.once

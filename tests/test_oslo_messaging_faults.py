@@ -1,7 +1,7 @@
 """Services on oslo.messaging, with a RabbitMQ to which all kinds of things happen."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -16,48 +16,33 @@ PROMPT = 15
 OPTIONS = "?amqp_durable_queues=true&rabbit_interval_max=1"
 
 
-@pytest.fixture(scope="module")
-def broker() -> Iterator[RabbitMQ]:
-    """A RabbitMQ for all tests of this file; it is not started yet."""
-    if why := RabbitMQ.missing():
-        pytest.skip(why)
-    server = RabbitMQ()
-    try:
-        yield server
-    finally:
-        server.close()
-
-
 @pytest.fixture
 def lonely(
-    broker: RabbitMQ, start: Callable[..., Program], request: pytest.FixtureRequest
+    rabbitmq: RabbitMQ, start: Callable[..., Program], request: pytest.FixtureRequest
 ) -> Topic:
     """A topic whose broker may be down."""
-    return Topic(request.node.name, broker.url + OPTIONS, start)
+    return Topic(request.node.name, rabbitmq.url + OPTIONS, start)
 
 
 @pytest.fixture
 def topic(broker: RabbitMQ, lonely: Topic) -> Topic:
     """A topic whose broker is there."""
-    if not broker.answers():
-        broker.restart()
     return lonely
 
 
-def test_a_broker_that_is_down_is_waited_for(lonely: Topic, broker: RabbitMQ) -> None:
+def test_a_broker_that_is_down_is_waited_for(lonely: Topic, rabbitmq: RabbitMQ) -> None:
     """Without a broker a worker says so, is not ready and stops at once; with one it is ready."""
-    topic = lonely
-    broker.kill()
-    program = topic.serve("calls", workers=1, grace=60)
+    rabbitmq.kill()
+    program = lonely.serve("calls", workers=1, grace=60)
     assert await_status(program, "no broker since")["state"] == "starting"
     await_status(program, "Connection refused")
     assert program.stop(PROMPT) == 0
-    program = topic.serve("calls", workers=1)
+    program = lonely.serve("calls", workers=1)
     await_status(program, "Connection refused")
-    broker.start()
+    rabbitmq.start()
     program.wait_for("AllReady")
-    assert topic.call("echo", n=1)["value"] == 1
-    assert worker(program)["status"] == f"serving {topic.name}"
+    assert lonely.call("echo", n=1)["value"] == 1
+    assert worker(program)["status"] == f"serving {lonely.name}"
     assert program.stop() == 0
 
 
@@ -107,9 +92,28 @@ def test_a_broker_that_comes_back_empty_is_served(topic: Topic, broker: RabbitMQ
     assert program.stop() == 0
 
 
+def test_an_answer_that_cannot_be_delivered_delays_no_stop(topic: Topic, broker: RabbitMQ) -> None:
+    """A worker that has an answer for a broker that hangs gives it up after a while."""
+    program = topic.served("calls", workers=1, grace=60)
+    topic.program("call", topic.url, "wait", '{"n": 1}')
+    program.wait_for("waits")
+    with broker.frozen():
+        program.open_gate("calls")
+        program.wait_for("waited")
+        program.signal(signal.SIGTERM)
+        assert program.wait(2 * PROMPT) == 0
+    assert "answers cannot be delivered" in program.stderr()
+
+
 def test_a_frozen_broker_delays_no_stop(topic: Topic, broker: RabbitMQ) -> None:
-    """A worker stops promptly when its broker has frozen, before its start or after."""
+    """A worker bears a broker that has frozen, and stops promptly, before its start or after."""
     running = topic.served("calls", workers=1, grace=60)
+    caller = topic.program("call", topic.url, "wait", '{"n": 1}')
+    running.wait_for("waits")
+    with broker.frozen():
+        running.open_gate("calls")
+        running.wait_for("waited")
+    caller.wait_for("answer")
     with broker.frozen():
         starting = topic.serve("notes", workers=1, grace=60)
         await_status(starting, "timed out")

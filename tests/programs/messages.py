@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import threading
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -49,6 +50,10 @@ class Notes:
         event("note", n=payload, kind=kind)
         if kind == "wait":
             gate("notes")
+        if kind == "busy":
+            end = time.monotonic() + 6
+            while time.monotonic() < end:
+                pass
         if kind == "again" and not first(payload):
             return "requeue"
         if kind == "fail" and not first(payload):
@@ -69,6 +74,11 @@ def first(n: int) -> bool:
 def serve(text: str) -> None:
     """Serve: ``calls`` or ``notes`` are arguments of the services, as JSON."""
     wanted = json.loads(text)
+    for kind in ("calls", "notes"):
+        if wanted.get(kind, {}).pop("own_conf", False):
+            from oslo_config import cfg
+
+            wanted[kind]["conf"] = cfg.ConfigOpts()
     manager = cotyledon.ServiceManager(**wanted.get("manager", {}))
     if "calls" in wanted:
         kwargs = {"topic": TOPIC, "endpoints": [Calls], **wanted["calls"]}

@@ -189,6 +189,29 @@ def shared() -> None:
     manage(Shared, workers=2, share=OneFile())
 
 
+def cluster(url: str, host: str) -> None:
+    """One manager of several that share the task."""
+    from cotyledon.contrib import tooz
+
+    manager = cotyledon.ServiceManager(graceful_shutdown_timeout=10)
+    group = tooz.Group(manager, url, "sweepers", host=host, membership_timeout=2)
+    group.add(Sweeper, workers=2, args=(host,))
+    run(manager)
+
+
+class Sweeper(PeriodicService):
+    """Has a task for one worker of the cluster."""
+
+    def __init__(self, worker_id: int, host: str, **arguments: Any) -> None:
+        super().__init__(worker_id, **arguments)
+        self.host = host
+
+    @on_one_worker
+    @periodics.periodic(QUICK)
+    def sweep(self) -> None:
+        event("sweep", worker=self.worker_id, host=self.host)
+
+
 @periodics.periodic(QUICK)
 def function() -> None:
     """A task that is no method."""
@@ -217,6 +240,7 @@ if __name__ == "__main__":
             "forgetful": lambda: manage(Forgetful),
             "spread": lambda: manage(Spread, workers=4),
             "shared": shared,
+            "cluster": cluster,
             "spawned": spawned,
         }
     )

@@ -120,6 +120,17 @@ class PlainServer(uvicorn.Server):
         self.tell()
 
 
+def tell_figures(made: cotyledon.ServiceManager) -> None:
+    """Tell at SIGUSR1 what the workers have said."""
+
+    def handle(signum: int, frame: object) -> None:
+        [service] = made.status().services
+        [worker] = service.workers
+        event("said", text=worker.status, figures=dict(worker.figures or {}))
+
+    signal.signal(signal.SIGUSR1, handle)
+
+
 def shared(workers: str = "4", grace: str = "30", keep_alive: str = "5") -> None:
     made = manager(float(grace))
     made.add(
@@ -129,6 +140,7 @@ def shared(workers: str = "4", grace: str = "30", keep_alive: str = "5") -> None
         kwargs={"timeout_keep_alive": float(keep_alive)},
         policy=ONE_MORE,
     )
+    tell_figures(made)
     run(made)
 
 
@@ -179,6 +191,17 @@ def plain_reuse(workers: str = "4") -> None:
     run(made)
 
 
+def unix() -> None:
+    path = os.path.join(os.environ["PROGRAM_DIR"], "socket")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()
+    event("listening", path=path)
+    made = manager()
+    made.add(UvicornService, args=(app, listener))
+    run(made)
+
+
 def failing() -> None:
     made = manager()
     made.add(UvicornService, args=(refusing, listen()))
@@ -217,7 +240,7 @@ if __name__ == "__main__":
             name.__name__: name
             for name in (
                 *(shared, by_name, reuse, fast, plain_shared, plain_reuse),
-                *(failing, slow_start, wrong),
+                *(unix, failing, slow_start, wrong),
             )
         }
     )

@@ -30,16 +30,17 @@ def figures_of(tasks: Sequence[Task], others: Mapping[str, float] | None) -> dic
         "failures": sum(task.failures for task in tasks),
         "failing": sum(task.in_a_row > 0 for task in tasks),
     }
-    each = {
-        _name(task.name, part): value
-        for task in tasks
-        for part, value in zip(
-            PARTS, (task.runs, task.failures, round(task.seconds, 6)), strict=True
-        )
-    }
-    distinct = len(each) == len(PARTS) * len(tasks)
-    if distinct and len(tasks) <= TASKS and len(found) + len(each) + len(others) <= MOST:
-        found.update(each)
+    if len(tasks) <= TASKS:
+        each = {
+            _name(task.name, part): value
+            for task in tasks
+            for part, value in zip(
+                PARTS, (task.runs, task.failures, round(task.seconds, 6)), strict=True
+            )
+        }
+        distinct = len(each) == len(PARTS) * len(tasks)
+        if distinct and len(found) + len(each) + len(others) <= MOST:
+            found.update(each)
     return {**found, **others}
 
 

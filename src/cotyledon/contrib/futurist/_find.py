@@ -49,6 +49,8 @@ def _methods(service: object) -> Iterator[tuple[str, Any]]:
 
 
 def _given(owner: str, more: Iterable[Callable[[], object]]) -> Iterator[tuple[str, Any]]:
+    if callable(more) or not isinstance(more, Iterable):
+        raise TypeError(f"{owner}: 'tasks' must be a list of functions, not: {more!r}")
     for function in more:
         if not periodics.is_periodic(function):
             raise TypeError(

@@ -14,7 +14,7 @@ from futurist.periodics import NeverAgain
 
 from cotyledon import Service
 from cotyledon.contrib.futurist._figures import figures_of
-from cotyledon.contrib.futurist._schedule import Call, Scheduler, fraction
+from cotyledon.contrib.futurist._schedule import Call, Scheduler, phase
 from cotyledon.contrib.futurist._task import Task, line_of
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ LOG = logging.getLogger("cotyledon.futurist")
 
 FAILED = 70
 """The exit status after too many failures in a row: EX_SOFTWARE."""
+_REPEAT = 1.0
+"""Seconds after which it is said again what a worker that is to end waits for, and since when."""
 
 
 class _Said(NamedTuple):
@@ -78,8 +80,14 @@ class Periodics:
         with self._lock:
             if self.stopping.is_set():
                 return
-            phase = fraction(self._service.worker_id) if self._spread else None
-            calls = [Call(task, self._perform, phase) for task in self._tasks]
+            calls = [
+                Call(
+                    task,
+                    self._perform,
+                    phase(self._service.worker_id, number) if self._spread else None,
+                )
+                for number, task in enumerate(self._tasks)
+            ]
             # A task never runs twice at a time: as many threads as tasks are enough.
             self._scheduler = Scheduler(calls, self._threads or max(1, len(calls)))
         try:
@@ -97,7 +105,8 @@ class Periodics:
         self._begin_no_more()
         if self._scheduler is not None:
             self._publish()
-            self._ended.wait()
+            while not self._ended.wait(_REPEAT):
+                self._publish()
         if self._exit is not None:
             raise self._exit
 
@@ -111,9 +120,7 @@ class Periodics:
     def _end(self, status: SystemExit) -> None:
         """End the worker as a reload would, so that the other tasks have their time."""
         with self._lock:
-            first = self._exit is None
-            if first:
-                self._exit = status
+            self._exit = self._exit or status
             ending = self.stopping.is_set()
         if not ending:
             self._begin_no_more()

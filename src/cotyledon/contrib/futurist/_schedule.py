@@ -7,6 +7,7 @@ for it: a table of strategies in a class.
 
 import math
 import threading
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,21 +16,31 @@ from futurist import periodics
 
 from cotyledon.contrib.futurist._task import Task
 
+_CLOSEST = 0.4
+"""Periods from one start to the next, at least: those that are meant are half a period apart."""
 
-def fraction(worker_id: int) -> float:
-    """Return where in a period a worker's runs are, at least 0 and less than 1.
 
-    Its binary digits are those of the worker id in reverse (van der Corput): 0, 1/2, 1/4, 3/4,
-    1/8, ... However many workers there are, they are about evenly spread, without knowing how many
-    there are. Of N workers no two are closer than half of what an even spread would leave between
-    them, and no gap is twice that or more.
+def phase(worker_id: int, number: int) -> float:
+    """Return where in a period a worker runs its task of a number: at least 0, less than 1.
+
+    The workers are spread by halves, and the tasks of a worker by thirds, so that the first few of
+    both never meet.
     """
-    value, digit = 0.0, 0.5
-    while worker_id:
-        if worker_id & 1:
-            value += digit
-        worker_id >>= 1
-        digit /= 2
+    return (_fraction(worker_id, 2) + _fraction(number, 3)) % 1.0
+
+
+def _fraction(number: int, base: int) -> float:
+    """Return the number whose digits are those of another one in reverse (van der Corput).
+
+    In base 2: 0, 1/2, 1/4, 3/4, 1/8, ... However many of these are taken, they are about evenly
+    spread, and none depends on how many there are. Of N no two are closer than half of what an
+    even spread would leave between them, and no gap is twice that or more.
+    """
+    value, digit = 0.0, 1.0
+    while number:
+        number, last = divmod(number, base)
+        digit /= base
+        value += last * digit
     return value
 
 
@@ -39,27 +50,43 @@ class Call:
     Args:
         task: whose period it is.
         perform: runs a task.
-        phase: how far into a period it runs, as a fraction; ``None``: a period after each start.
+        place: how far into a period it runs, as a fraction; ``None``: a period after each start.
+        now: tells the time.
     """
 
     _is_periodic = True
     # Futurist submits an immediate call again without a pause when no thread can be had.
     _periodic_run_immediately = False
 
-    def __init__(self, task: Task, perform: Callable[[Task], None], phase: float | None) -> None:
+    def __init__(
+        self,
+        task: Task,
+        perform: Callable[[Task], None],
+        place: float | None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.__name__ = task.name
         self._task = task
         self._perform = perform
         self._periodic_spacing = task.spacing
-        self._shift = None if phase is None else phase * task.spacing
-        # When no thread can be started, a pool raises although it may run the call later in
-        # another thread; futurist then submits it once more.
+        self._shift = None if place is None else place * task.spacing
         self._running = threading.Lock()
+        self._earliest = -math.inf
+        self._now = now
 
     def __call__(self) -> None:
+        """Perform the task, unless that is a mistake.
+
+        When no thread can be had, a pool raises although it may run the call later in another
+        thread, and futurist submits it again, once in a second. All of these calls would follow
+        each other when there are threads again, or run beside each other.
+        """
         if self._running.acquire(blocking=False):
             try:
-                self._perform(self._task)
+                now = self._now()
+                if now >= self._earliest:
+                    self._earliest = now + _CLOSEST * self._task.spacing
+                    self._perform(self._task)
             finally:
                 self._running.release()
 

@@ -72,10 +72,11 @@ class PeriodicService(Service):
         tasks: functions or bound methods with the decorator, besides the methods of this class;
             they are called without arguments.
         share: what ``cotyledon.contrib.tooz.Group.add()`` passes: it makes :attr:`partition`.
-        spread: whether a task runs at other instants in each worker: the periods of all workers on
-            a machine are kept on one clock, each shifted by a fraction of the period that the
-            worker id tells. If not, a task first runs one period after the start of its worker,
-            and then one period after each start of its own.
+        spread: whether a task runs at other instants in each worker, and than the other tasks: the
+            periods of all workers on a machine are kept on one clock, each shifted by a fraction
+            of the period that the worker id and the number of the task tell. If not, a task first
+            runs one period after the start of its worker, and then one period after each start of
+            its own.
         threads: how many tasks may run at a time (default: all of them).
         fail_after: after how many failures of a task in a row the worker ends with status 70
             (default: it never does for that).
@@ -109,6 +110,8 @@ class PeriodicService(Service):
         from cotyledon.contrib.futurist._periodics import Periodics
 
         name = type(self).__name__
+        if not isinstance(spread, bool):
+            raise TypeError(f"{name}: 'spread' must be True or False, not: {spread!r}")
         _at_least_one(name, threads=threads, fail_after=fail_after)
         found = _find.tasks(self, tasks)
         if share is not None:

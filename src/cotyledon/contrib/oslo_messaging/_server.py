@@ -8,7 +8,7 @@ oslo.messaging. Never retries and never waits for the end: that is the service.
 import logging
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from oslo_config import cfg
 
@@ -36,6 +36,8 @@ from oslo_messaging.rpc.server import RPCServer
 LOG = logging.getLogger("cotyledon.oslo_messaging")
 POLL = 1.0
 """Seconds that a server which has nothing to do may take to notice that it was stopped."""
+PATIENCE = 15.0
+"""Seconds that a server without heartbeats may wait for a free thread."""
 
 
 class Stopped(Exception):
@@ -46,7 +48,7 @@ class _Taking:
     """A server that asks before it takes."""
 
     intake: Intake
-    poll: float
+    patience: float
     listening: Listening
 
     def _create_listener(self) -> Any:
@@ -57,7 +59,7 @@ class _Taking:
         return listener
 
     def _on_incoming(self, incoming: Any) -> None:
-        self.intake.enter(self.poll)
+        self.intake.enter(self.patience)
         try:
             super()._on_incoming(incoming)  # type: ignore[misc]
         except BaseException:
@@ -168,29 +170,35 @@ def default_threads(conf: Any) -> int:
     return int(conf.executor_thread_pool_size)
 
 
-def tune(conf: Any, transport: Any, threads: int) -> float:
+class Pace(NamedTuple):
+    """How often a worker's connection is looked after, in seconds."""
+
+    poll: float
+    """Between two looks of an idle server at whether it was stopped."""
+    patience: float
+    """How long the thread that keeps the connection alive may wait for something else."""
+
+
+def tune(conf: Any, transport: Any, threads: int) -> Pace:
     """Set the driver's defaults for a worker, where the program has chosen nothing else.
 
     Args:
         conf: the configuration as the program has given it.
         transport: what was made of it.
         threads: how many messages are handled at a time.
-
-    Returns:
-        Seconds between two looks of a listener at whether it was stopped.
     """
     rabbit = getattr(transport.conf, "oslo_messaging_rabbit", None)
     if rabbit is None:
-        return POLL
-    conf = _configuration(conf)
+        return Pace(POLL, PATIENCE)
     threshold = rabbit.heartbeat_timeout_threshold
+    conf = _configuration(conf)
     # The driver looks up twice as often as it beats.
     rate = max(3, math.ceil(threshold / 2 / POLL))
     conf.set_default("heartbeat_rate", rate, "oslo_messaging_rabbit")
     conf.set_default("rabbit_qos_prefetch_count", threads, "oslo_messaging_rabbit")
     if threshold <= 0:
-        return POLL
-    return min(5.0, float(threshold / rabbit.heartbeat_rate / 2))
+        return Pace(POLL, PATIENCE)
+    return Pace(min(5.0, float(threshold / rabbit.heartbeat_rate / 2)), float(threshold / 4))
 
 
 # Servers
@@ -199,7 +207,7 @@ def tune(conf: Any, transport: Any, threads: int) -> float:
 def rpc_server(
     transport: Any,
     intake: Intake,
-    poll: float,
+    patience: float,
     *,
     topic: str,
     server: str,
@@ -211,13 +219,13 @@ def rpc_server(
     """Return a server of calls that has not been started."""
     target = oslo_messaging.Target(topic=topic, server=server, exchange=exchange)
     dispatcher = _CallDispatcher(intake, list(endpoints), serializer, access_policy)
-    return _equip(RPC(transport, target, dispatcher), intake, poll)
+    return _equip(RPC(transport, target, dispatcher), intake, patience)
 
 
 def notification_server(
     transport: Any,
     intake: Intake,
-    poll: float,
+    patience: float,
     *,
     topics: Sequence[str],
     exchange: str | None,
@@ -230,11 +238,13 @@ def notification_server(
     targets = [oslo_messaging.Target(topic=topic, exchange=exchange) for topic in topics]
     dispatcher = _NotificationDispatcher(intake, retry_after, list(endpoints), serializer)
     return _equip(
-        Notifications(transport, targets, dispatcher, allow_requeue=True, pool=pool), intake, poll
+        Notifications(transport, targets, dispatcher, allow_requeue=True, pool=pool),
+        intake,
+        patience,
     )
 
 
-def _equip(server: Any, intake: Intake, poll: float) -> Any:
+def _equip(server: Any, intake: Intake, patience: float) -> Any:
     server.intake = intake
-    server.poll = poll
+    server.patience = patience
     return server

@@ -6,9 +6,10 @@ before it forks.
 """
 
 import logging
+import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from cotyledon import AsyncService, Policy, Rollout, Start
@@ -71,9 +72,12 @@ class UvicornService(AsyncService):
         from cotyledon.contrib.uvicorn._server import Server
 
         try:
-            self._server = Server({"log_config": None, **options, "app": app}, listener)
+            self._server = Server(
+                {"log_config": None, **options, "app": app}, listener, self.ready, self._count
+            )
         except (TypeError, ValueError) as error:
             _refuse(str(error))
+        self._where = f"listens on {_shown(listener)}"
         self._ended = asyncio.Event()
 
     async def run(self) -> None:
@@ -83,7 +87,7 @@ class UvicornService(AsyncService):
             SystemExit: the application has not started; uvicorn has logged why.
         """
         try:
-            await self._server.serve_until_told(self.ready)
+            await self._server.serve_until_told()
         finally:
             self._ended.set()
 
@@ -91,6 +95,16 @@ class UvicornService(AsyncService):
         """Stop accepting, and finish what is being answered."""
         await self._server.drain()
         await self._ended.wait()
+
+    def _count(self, figures: Mapping[str, float]) -> None:
+        self.status(self._where, figures)
+
+
+def _shown(listener: socket.socket) -> str:
+    found = listener.getsockname()
+    if not isinstance(found, tuple):
+        return os.fsdecode(found).replace("\0", "@")
+    return f"[{found[0]}]:{found[1]}" if ":" in found[0] else f"{found[0]}:{found[1]}"
 
 
 def _check(app: object, listener: object, options: dict[str, Any]) -> None:

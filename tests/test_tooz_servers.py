@@ -1,0 +1,89 @@
+"""Managers that share work, with real servers: joining, leaving, dying, and servers that fail."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.harness import Program, wait_gone
+from tests.servers import Etcd, Redis, Server, ZooKeeper
+from tests.tooz_support import Cluster
+
+pytestmark = [pytest.mark.real, pytest.mark.servers]
+
+KINDS: dict[str, type[Server]] = {"redis": Redis, "etcd": Etcd, "zookeeper": ZooKeeper}
+TRIES = 3
+"""How often a bound may be missed because the machine was busy with something else."""
+
+
+def started(kind: str) -> Iterator[Server]:
+    if KINDS[kind].missing():
+        pytest.skip(KINDS[kind].missing())
+    server = KINDS[kind]()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture(params=list(KINDS))
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """Each kind of server, with nothing in it."""
+    yield from started(request.param)
+
+
+@pytest.fixture
+def redis() -> Iterator[Server]:
+    yield from started("redis")
+
+
+@pytest.fixture
+def cluster(start: Callable[..., Program], redis: Server) -> Cluster:
+    return Cluster(start, redis.url)
+
+
+def within(bound: float, attempt: Callable[[], float]) -> None:
+    """Have something take at most so long, at least once."""
+    found = []
+    for _ in range(TRIES):
+        found.append(attempt())
+        if found[-1] <= bound:
+            return
+    raise AssertionError(f"never within {bound} s, but {found}")
+
+
+def test_keys_follow_the_workers(start: Callable[..., Program], server: Server) -> None:
+    """No key is without an owner for longer than half a second after a worker's kill -9 or a
+    manager's TERM, nor longer than four after a host's kill -9, with a timeout of three seconds.
+    """
+    cluster = Cluster(start, server.url)
+    for host in ("a", "b"):
+        cluster.add(host)
+    cluster.settle("a", "b")
+
+    def worker_dies() -> float:
+        victim = cluster.workers("a")[0]
+        when = cluster.kill_worker("a", victim)
+        wait_gone(victim)
+        cluster.settle("a", "b")
+        return cluster.gap(when)
+
+    def manager_stops() -> float:
+        when = cluster.stop("b")
+        cluster.settle("a")
+        gap = cluster.gap(when)
+        cluster.add("b")
+        cluster.settle("a", "b")
+        return gap
+
+    def host_dies() -> float:
+        when = cluster.kill_host("b")
+        cluster.settle("a")
+        gap = cluster.gap(when)
+        cluster.add("b")
+        cluster.settle("a", "b")
+        return gap
+
+    within(0.5, worker_dies)
+    within(0.5, manager_stops)
+    within(4.0, host_dies)
