@@ -7,6 +7,7 @@ between sockets, in a network of its own. Never compares speeds: the clients tak
 
 import argparse
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -74,7 +75,7 @@ def main() -> int:
             f"{lost(outcome.failures, 'used')} on kept ones, which had {outcome.kept} answers)",
             flush=True,
         )
-    if not options.migrating and os.geteuid() == 0:
+    if not options.migrating and os.geteuid() == 0 and shutil.which("ip"):
         again = f"{sys.executable} -m bench.web --migrating --reloads {options.reloads}"
         subprocess.run(["unshare", "--net", "sh", "-c", f"{MIGRATE} && {again}"], check=True)
     return 0

@@ -137,6 +137,17 @@ def test_it_is_ready_when_the_application_has_started(start):
     assert program.stop() == 0
 
 
+def test_a_stop_during_the_start_waits_for_it(start):
+    """A worker that is told to end while its application is starting ends well when it has."""
+    program = start("web.py", "slow_start")
+    program.wait_for("starting")
+    program.signal(signal.SIGTERM)
+    program.wait_for("Stopping")
+    program.open_gate("start")
+    assert program.wait() == 0
+    assert "exit_code=0" in program.wait_for("WorkerDied")["death"]
+
+
 def test_an_application_that_does_not_start_is_a_failure(start):
     """A lifespan that fails ends the worker with status 3, and it was never ready."""
     program = start("web.py", "failing")

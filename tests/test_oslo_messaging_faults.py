@@ -92,6 +92,19 @@ def test_a_broker_that_comes_back_empty_is_served(topic: Topic, broker: RabbitMQ
     assert program.stop() == 0
 
 
+def test_an_answer_that_cannot_be_delivered_delays_no_stop(topic: Topic, broker: RabbitMQ) -> None:
+    """A worker that has an answer for a broker that hangs gives it up after a while."""
+    program = topic.served("calls", workers=1, grace=60)
+    topic.program("call", topic.url, "wait", '{"n": 1}')
+    program.wait_for("waits")
+    with broker.frozen():
+        program.open_gate("calls")
+        program.wait_for("waited")
+        program.signal(signal.SIGTERM)
+        assert program.wait(2 * PROMPT) == 0
+    assert "answers cannot be delivered" in program.stderr()
+
+
 def test_a_frozen_broker_delays_no_stop(topic: Topic, broker: RabbitMQ) -> None:
     """A worker bears a broker that has frozen, and stops promptly, before its start or after."""
     running = topic.served("calls", workers=1, grace=60)

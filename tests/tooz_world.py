@@ -180,6 +180,7 @@ class Process:
             lambda: world.now,
             world.chance.random,
             manager.say,
+            lambda error: f"{type(error).__name__}: {error}",
             entry=world.now // 1000,
         )
         self.membership = membership

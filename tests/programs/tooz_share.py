@@ -23,6 +23,8 @@ KEYS = [f"key {number}" for number in range(60)]
 class Poller(cotyledon.Service):
     """Says what it owns."""
 
+    says = "owns"
+
     def __init__(self, worker_id: int, share: tooz.Share) -> None:
         super().__init__(WorkerId(worker_id))
         self.partition = share.partition(worker_id)
@@ -37,7 +39,7 @@ class Poller(cotyledon.Service):
 
     def say(self) -> None:
         owned = [number for number, key in enumerate(KEYS) if self.partition.owns(key)]
-        event("owns", host=self.host, worker=self.worker_id, keys=owned)
+        event(self.says, host=self.host, worker=self.worker_id, keys=owned)
 
     def terminate(self) -> None:
         self.over.set()
@@ -46,7 +48,8 @@ class Poller(cotyledon.Service):
 class Other(Poller):
     """Another service of the same group."""
 
-    name = "Other one/two"
+    name = "Other, one/two"
+    says = "others own"
 
 
 def on_event(notice: Any) -> None:
@@ -64,12 +67,14 @@ def main(url: str, host: str, *options: str) -> None:
     method = given.pop("method", "fork")
     workers = int(given.pop("workers", 3))
     others = int(given.pop("others", 0))
-    policy = eval(given.pop("policy", "None"), vars(cotyledon))
+    policy = eval(
+        given.pop("policy", "None"), {name: getattr(cotyledon, name) for name in cotyledon.__all__}
+    )
     manager = cotyledon.ServiceManager(graceful_shutdown_timeout=20)
     if method != "fork":
         manager.mp_context = multiprocessing.get_context(method)
     manager.register_hooks(on_event=on_event)
-    given["membership_timeout"] = float(given.get("membership_timeout", 3))
+    given = {name: float(value) for name, value in {"membership_timeout": 3, **given}.items()}
     group = tooz.Group(manager, url, "pollers", host=host, **given)
     poller = group.add(Poller, workers=workers, policy=policy)
     if others:

@@ -22,6 +22,7 @@ class Intake:
         self.failed = 0
         self.requeued = 0
         self._running = 0
+        self._answering: set[int] = set()  # threads that are through with the program's own code
         self._opened = False
         self._changed = threading.Condition()
 
@@ -54,12 +55,23 @@ class Intake:
         """Count one message less."""
         with self._changed:
             self._running -= 1
+            self._answering.discard(threading.get_ident())
             self._changed.notify_all()
 
     def count(self, outcome: str) -> None:
-        """Count what became of a message: ``handled``, ``failed`` or ``requeued``."""
+        """Count what became of a message: ``handled``, ``failed`` or ``requeued``.
+
+        Called in the thread that handled it, which goes on to answer or acknowledge it.
+        """
         with self._changed:
+            self._answering.add(threading.get_ident())
             setattr(self, outcome, getattr(self, outcome) + 1)
+
+    @property
+    def at_work(self) -> bool:
+        """Whether the program's own code has yet to end with a message."""
+        with self._changed:
+            return self._running > len(self._answering)
 
     def finished(self, seconds: float) -> bool:
         """Wait at most this long until nothing is in hand; return whether that is so."""

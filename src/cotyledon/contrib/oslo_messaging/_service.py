@@ -6,6 +6,7 @@ a worker.
 """
 
 import logging
+import math
 import random
 import socket
 import sys
@@ -26,6 +27,8 @@ LOOK = 0.5
 """Seconds between two looks at the connection."""
 MARGIN = 2.0
 """Seconds beyond the driver's own that a stop waits for it, if nothing is in hand."""
+ANSWERING = 8.0
+"""Seconds that a stop goes on to try answers that cannot be delivered."""
 CLOSING = 2.0
 """Seconds that a broker may take for the last acknowledgements, and again for the farewell."""
 LONGEST_WAIT = 30.0
@@ -70,6 +73,7 @@ class _MessagingService(cotyledon.Service):
             LOG.critical("%s: there can be no such transport: %s", self.name, error)
             sys.exit(EX_CONFIG)
         self._intake = Intake(threads)
+        self._stopped = threading.Event()
         self._server: Any = None
 
     @abstractmethod
@@ -141,33 +145,48 @@ class _MessagingService(cotyledon.Service):
     def terminate(self) -> None:
         """Take no more, finish and answer what was taken, give the rest back, and close.
 
-        It takes as long as what runs, and no longer because of the broker: at most a few seconds.
+        It takes as long as what runs; the broker can make that a few seconds longer, no more.
         """
         if not self._intake.close():
             return  # there is no broker yet, and nothing has been taken
         stopping = threading.Thread(target=self._stop, name="stop", daemon=True)
         stopping.start()
         stopping.join(self._pace.poll + MARGIN)
-        listening = self._server.listening
-        while not self._intake.finished(LOOK):
-            self._say(f"finishing what runs of {self._what}")
-            if not stopping.is_alive():
-                listening.beat()
-        if stopping.is_alive() or not listening.flush(CLOSING):
-            LOG.warning(
-                "%s worker(%s): the broker does not answer: leaving without a farewell, it takes "
-                "back what is not acknowledged",
-                self.name,
-                self.worker_id,
-            )
-            return
-        closing = threading.Thread(target=self._close, name="close", daemon=True)
-        closing.start()
-        closing.join(CLOSING)
+        if not self._finish():
+            self._leave("answers cannot be delivered")
+        elif stopping.is_alive() or not self._server.listening.flush(CLOSING):
+            self._leave("the broker does not answer")
+        else:
+            closing = threading.Thread(target=self._close, name="close", daemon=True)
+            closing.start()
+            closing.join(CLOSING)
+
+    def _leave(self, why: str) -> None:
+        LOG.warning(
+            "%s worker(%s): %s: leaving without a farewell; the broker takes back what is not "
+            "acknowledged",
+            self.name,
+            self.worker_id,
+            why,
+        )
 
     def _stop(self) -> None:
         self._server.stop()
+        self._stopped.set()
         self._server.listening.hand_back()
+
+    def _finish(self) -> bool:
+        """Wait for what runs; return whether all of it could be answered in time."""
+        until = math.inf
+        while not self._intake.finished(LOOK):
+            self._say(f"finishing what runs of {self._what}")
+            if self._stopped.is_set():
+                self._server.listening.beat()
+            if not self._intake.at_work:
+                until = min(until, time.monotonic() + ANSWERING)
+            if time.monotonic() > until:
+                return False
+        return True
 
     def _close(self) -> None:
         self._server.wait()

@@ -25,7 +25,7 @@ LOG = logging.getLogger("cotyledon.tooz")
 EX_CONFIG = 78
 FIRST = SECOND
 """For so long it waits for workers before it joins without any."""
-LEAVE = 3.0
+LEAVE = 2.0
 """Seconds that leaving may take; the membership ends by itself after that."""
 
 
@@ -72,6 +72,7 @@ class Beat(cotyledon.Service):
             clock,
             _chance,
             self._say,
+            self._words,
             entry=time.time_ns() // 1_000_000,
         )
         self._go_on(membership.holdings)
@@ -117,7 +118,7 @@ class Beat(cotyledon.Service):
                 "drivers and their URLs, and install the client library of the one you use",
                 settings.group,
                 settings.url,
-                " ".join(str(error).split()),
+                self._words(error),
             )
             sys.exit(EX_CONFIG)
         return connect
@@ -126,6 +127,14 @@ class Beat(cotyledon.Service):
         """Take over from a predecessor that has ended a moment ago."""
         if self._memory.until > clock():
             holdings.adopt(self._memory.arcs().services, self._memory.until)
+
+    def _words(self, error: Exception) -> str:
+        """Return what an error says, in one line, and nothing of a password."""
+        text = " ".join(str(error).split())
+        login = self._url.partition("://")[2].rpartition("@")[0]
+        for secret in sorted({login, *login.split(":", 1)} - {""}, key=len, reverse=True):
+            text = text.replace(secret, "***")
+        return f"{type(error).__name__}: {text[:120]}" if text else type(error).__name__
 
     def _say(self, text: str) -> None:
         if text != self._said:

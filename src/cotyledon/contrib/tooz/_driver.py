@@ -5,6 +5,7 @@ membership alive, their errors. Never decides anything. Imported in the process 
 membership alone: it loads tooz and a client library.
 """
 
+import math
 import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -84,6 +85,8 @@ class Connection:
 
     def close(self) -> None:
         """Let go of the connection."""
+        # Or it would leave these first, and wait for an answer for ever.
+        getattr(self._coordinator, "_joined_groups", set()).clear()
         self._coordinator.stop()
 
 
@@ -92,15 +95,18 @@ def _scheme(url: str) -> str:
 
 
 def _options(url: str, timeout: int, patience: float) -> dict[str, Any]:
-    """Return options for the driver of a URL that bound what it waits for."""
+    """Return options for the driver of a URL that bound what it waits for.
+
+    Some drivers know whole seconds only. A membership may last longer than it is relied upon, and
+    never shorter.
+    """
     seconds = timeout / SECOND
     match _scheme(url):
         case "zookeeper" | "kazoo":
-            return {"timeout": max(1, round(seconds))}
+            return {"timeout": math.ceil(seconds)}
         case "etcd3":
-            # Whole seconds, and no more than is promised.
             return {
-                "membership_timeout": max(1, int(seconds)),
+                "membership_timeout": math.ceil(seconds),
                 "timeout": max(1, int(patience)),
                 "executor": "sync",
             }

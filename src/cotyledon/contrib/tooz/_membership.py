@@ -95,6 +95,7 @@ class Membership:
         clock: returns nanoseconds, as the readers' clock does.
         chance: returns a number in [0, 1).
         say: is told in a line how things are.
+        words: returns what an error says, in a line that may be shown.
         entry: a number that is higher than those of the manager's earlier runs.
     """
 
@@ -106,6 +107,7 @@ class Membership:
         clock: Callable[[], int],
         chance: Callable[[], float],
         say: Callable[[str], None],
+        words: Callable[[Exception], str],
         entry: int,
     ) -> None:
         self._settings = settings
@@ -114,6 +116,7 @@ class Membership:
         self._clock = clock
         self._chance = chance
         self._say = say
+        self._words = words
         self.holdings = Holdings(settings.host, settings.token, settings.stale)
         self._me: Member | None = None
         self._server: Server | None = None
@@ -214,7 +217,7 @@ class Membership:
             self._forget()
         longest = min(LAST_RETRY, FIRST_RETRY * 2.0 ** min(self._failures - 1, 10))
         wait = longest * (0.5 + self._chance() / 2)
-        text = f"{settings.url} does not answer ({_words(error)}): next try in {wait:.1f} s"
+        text = f"{settings.url} does not answer ({self._words(error)}): next try in {wait:.1f} s"
         self._say(text)
         if self._failures in {1, 10} or self._failures % 100 == 0:
             LOG.warning("%s: %s", settings.group, text)
@@ -295,9 +298,3 @@ def _quietly(do: Callable[[], None]) -> None:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
-def _words(error: Exception) -> str:
-    """Return what an error says, in one line."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:120]}" if text else type(error).__name__

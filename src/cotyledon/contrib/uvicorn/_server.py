@@ -6,6 +6,7 @@ worker's.
 
 import asyncio
 import socket
+import sys
 from collections.abc import Awaitable, Callable, Generator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +20,9 @@ LOOK = 0.1
 """Seconds between two looks at the connections that are left."""
 TICKS = 20
 """Tenths of a second between two reports of figures: each wakes the manager."""
+
+NOT_STARTED = 3
+"""The exit status that uvicorn has for an application that does not start."""
 
 
 class Server(uvicorn.Server):
@@ -48,6 +52,7 @@ class Server(uvicorn.Server):
         self._ready = ready
         self._count = count
         self._counted = -1, -1
+        self._up = asyncio.Event()
         if listener.family in (socket.AF_INET, socket.AF_INET6):
             # Accepted connections inherit it. asyncio sets it only for sockets whose protocol
             # number is given, and create_server() gives none: without it the second of two small
@@ -61,14 +66,21 @@ class Server(uvicorn.Server):
             SystemExit: the application has not started.
         """
         config = self.config
-        config.load()
-        config.loaded_app = self._closing(config.loaded_app)
-        await self.serve(sockets=[self._listener])
+        try:
+            config.load()
+            config.loaded_app = self._closing(config.loaded_app)
+            await self.serve(sockets=[self._listener])
+        finally:
+            self._up.set()
+        if not self._draining:  # older releases of uvicorn return when the lifespan has failed
+            sys.exit(NOT_STARTED)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the application, accept connections, and tell so."""
         await super().startup(sockets)
-        self._ready()
+        self._up.set()
+        if self.started:
+            self._ready()
 
     async def on_tick(self, counter: int) -> bool:
         """Tell figures, besides what uvicorn does ten times per second."""
@@ -91,6 +103,7 @@ class Server(uvicorn.Server):
         meets a closed connection, and its client cannot tell whether it was carried out.
         """
         self._draining = True
+        await self._up.wait()  # an application that is starting cannot be stopped
         if self.started:
             loop = asyncio.get_running_loop()
             end = loop.time() + self.config.timeout_keep_alive
