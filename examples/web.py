@@ -14,7 +14,7 @@ request.
 
 Settings are environment variables, for systemd and Kubernetes:
 
-    INBOX_LISTEN     address and port (default: 127.0.0.1:8000)
+    INBOX_LISTEN     address and port (default: 127.0.0.1:8000); not used with a socket of systemd
     INBOX_DATABASE   the database (default: inbox.sqlite3)
     INBOX_WORKERS    how many workers (default: 4)
     INBOX_ORDINAL    which of several such managers this is (default: 0)
@@ -97,6 +97,20 @@ class Inbox(UvicornService):
         super().__init__(worker_id, app, listener, timeout_keep_alive=KEEP_ALIVE, access_log=False)
 
 
+def listen(chosen: Settings) -> socket.socket:
+    """Return the socket that is open for as long as the master lives, or that systemd holds.
+
+    Connections wait in it while workers come and go.
+
+    Raises:
+        OSError: the address cannot be listened on.
+    """
+    if os.environ.get("LISTEN_PID") == str(os.getpid()):
+        return socket.socket(fileno=3)  # the first one that systemd passes on
+    family = socket.AF_INET6 if ":" in chosen.host else socket.AF_INET
+    return socket.create_server((chosen.host, chosen.port), family=family, backlog=1024)
+
+
 def manager() -> cotyledon.ServiceManager:
     """Return the manager; also what ``cotyledon run examples.web:manager`` runs.
 
@@ -105,9 +119,7 @@ def manager() -> cotyledon.ServiceManager:
         OSError: the address cannot be listened on.
     """
     chosen = settings()
-    family = socket.AF_INET6 if ":" in chosen.host else socket.AF_INET
-    # Open for as long as the master lives: connections wait in it while workers come and go.
-    listener = socket.create_server((chosen.host, chosen.port), family=family, backlog=1024)
+    listener = listen(chosen)
     made = cotyledon.ServiceManager(
         graceful_shutdown_timeout=GRACEFUL,
         name="inbox",

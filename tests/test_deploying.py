@@ -349,7 +349,7 @@ def test_the_unit_is_hardened(tmp_path):
     """systemd finds nothing wrong with the unit and its drop-in, and calls their exposure low."""
     if shutil.which("systemd-analyze") is None:
         pytest.skip("needs systemd-analyze")
-    shutil.copytree(DEPLOY, tmp_path / "units")
+    shutil.copytree(DEPLOY, tmp_path / "units")  # the socket as well, which the drop-in needs
     path = tmp_path / "units" / "inbox.service"
     text = path.read_text().replace(PYTHON, sys.executable).replace("User=inbox", "User=daemon")
     # An older systemd than the unit is for.
@@ -376,68 +376,101 @@ def systemd():
     made.close()
 
 
-@pytest.mark.real
-def test_the_unit_reloads_under_load_and_stops(systemd):
-    """Under a real systemd the unit and its drop-in start, a reload loses no request, a worker
-    that is killed is replaced, and a stop is a success."""
-    target = ["nsenter", f"--target={systemd.pid}", *ENTER]
-    subprocess.run([*target, "mount", "-t", "tmpfs", "tmpfs", "/var/lib"], check=True)
-    printed = (DEPLOY / "inbox.service").read_text()
-    path = f"PYTHONPATH={SOURCES}:{ROOT}"
-    for old, new in (
-        (PYTHON, sys.executable),
-        ("/opt/inbox", str(ROOT)),
-        ("User=inbox\n", ""),
-        ("ProtectHome=yes", "ProtectHome=read-only"),
-        ("PrivateTmp=yes\n", ""),
-        ("[Unit]", "[Unit]\nDefaultDependencies=no"),
-        ("[Service]", f"[Service]\nEnvironment={path}\nStandardError=append:/run/log"),
-    ):
-        assert old in printed
-        printed = printed.replace(old, new)
-    if systemd.version < unit.NOTIFY_RELOAD:
-        reload = "ExecReload=/bin/sh -c 'kill -HUP $MAINPID; sleep 1'"
-        printed = printed.replace("Type=notify-reload", f"Type=notify\n{reload}")
-    units = systemd.root("run/systemd/system")
-    (units / "inbox.service").write_text(printed)
-    (units / "inbox.service.d").mkdir()
-    shutil.copy(DEPLOY / "inbox.service.d" / "settings.conf", units / "inbox.service.d")
-    systemd.systemctl("daemon-reload")
+class Installed:
+    """The unit, its drop-in and its socket under a systemd of the tests."""
 
-    def told(verb):
-        done = systemd.systemctl(verb, "inbox.service")
-        log = systemd.root("run/log")
+    WHERE = "/run/cotyledon-inbox/inbox.sock"
+
+    def __init__(self, systemd: Systemd) -> None:
+        self.systemd = systemd
+        self.target = ["nsenter", f"--target={systemd.pid}", *ENTER]
+        self.path = f"PYTHONPATH={SOURCES}:{ROOT}"
+        subprocess.run([*self.target, "mount", "-t", "tmpfs", "tmpfs", "/var/lib"], check=True)
+        units = systemd.root("run/systemd/system")
+        (units / "inbox.service").write_text(self._service())
+        (units / "inbox.socket").write_text(
+            (DEPLOY / "inbox.socket")
+            .read_text()
+            .replace("[Unit]", "[Unit]\nDefaultDependencies=no")
+        )
+        (units / "inbox.service.d").mkdir()
+        shutil.copy(DEPLOY / "inbox.service.d" / "settings.conf", units / "inbox.service.d")
+        systemd.systemctl("daemon-reload")
+
+    def _service(self) -> str:
+        """Return the unit, for the folder of the sources, this Python and this systemd."""
+        text = (DEPLOY / "inbox.service").read_text()
+        for old, new in (
+            (PYTHON, sys.executable),
+            ("/opt/inbox", str(ROOT)),
+            ("User=inbox\n", ""),
+            ("ProtectHome=yes", "ProtectHome=read-only"),
+            ("PrivateTmp=yes\n", ""),
+            ("[Unit]", "[Unit]\nDefaultDependencies=no"),
+            ("[Service]", f"[Service]\nEnvironment={self.path}\nStandardError=append:/run/log"),
+        ):
+            assert old in text
+            text = text.replace(old, new)
+        if self.systemd.version < unit.NOTIFY_RELOAD:
+            reload = "ExecReload=/bin/sh -c 'kill -HUP $MAINPID; sleep 1'"
+            text = text.replace("Type=notify-reload", f"Type=notify\n{reload}")
+        return text
+
+    def told(self, verb: str) -> None:
+        """Have systemctl do something, and see that it says that it has."""
+        done = self.systemd.systemctl(verb, "inbox.service")
+        log = self.systemd.root("run/log")
         said = log.read_text() if log.exists() else ""
-        assert done.returncode == 0, done.stderr + said + systemd.log()[-2000:]
+        assert done.returncode == 0, done.stderr + said + self.systemd.log()[-2000:]
 
-    def cotyledon(*words):
-        where = "/run/cotyledon-inbox/inbox.sock"
-        return subprocess.run(
-            [*target, "env", path, sys.executable, "-m", "cotyledon", *words, "-m", where],
-            capture_output=True, text=True, check=True, timeout=TIMEOUT,
-        ).stdout  # fmt: skip
+    def cotyledon(self, *words: str) -> str:
+        """Return what the command says."""
+        command = [sys.executable, "-m", "cotyledon", *words, "-m", self.WHERE]
+        done = subprocess.run(
+            [*self.target, "env", self.path, *command],
+            capture_output=True, text=True, check=False, timeout=TIMEOUT,
+        )  # fmt: skip
+        return done.stdout
 
-    told("start")
-    assert cotyledon("health", "--ready") == "ready\n"
+    def ready(self) -> bool:
+        return self.cotyledon("health", "--ready") == "ready\n"
+
+    def pids(self) -> list[int]:
+        [service] = json.loads(self.cotyledon("status", "--json"))["services"]
+        return [worker["pid"] for worker in service["workers"]]
+
+
+@pytest.mark.real
+def test_the_unit_works(systemd):
+    """Under a real systemd the unit, its drop-in and its socket start; a reload and a restart lose
+    no request; a worker that is killed is replaced; and a stop is a success."""
+    inbox = Installed(systemd)
+    inbox.told("start")
+    assert inbox.ready()
     assert systemd.root("var/lib/inbox/inbox.sqlite3").exists()
+    asking = [sys.executable, "-m", "tests.web_clients", "8000", "/healthz"]
     with subprocess.Popen(
-        [*target, "env", path, sys.executable, "-m", "tests.web_clients", "8000", "/healthz"],
+        [*inbox.target, "env", inbox.path, *asking],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
-    ) as asking:  # fmt: skip
-        assert asking.stdin
-        assert asking.stdout
-        assert asking.stdout.readline() == "asking\n"
-        told("reload")
-        cotyledon("reload", "--wait")  # once more, and until it is over
-        asking.stdin.close()
-        outcome = json.loads(asking.stdout.read())
+    ) as clients:  # fmt: skip
+        assert clients.stdin
+        assert clients.stdout
+        assert clients.stdout.readline() == "asking\n"
+        first = inbox.pids()
+        inbox.told("reload")
+        inbox.cotyledon("reload", "--wait")  # once more, and until it is over
+        second = inbox.pids()
+        inbox.told("restart")
+        assert inbox.ready()
+        third = inbox.pids()
+        clients.stdin.close()
+        outcome = json.loads(clients.stdout.read())
+    assert len({*first, *second, *third}) == 12
     assert outcome["failures"] == []
     assert outcome["kept"] + outcome["fresh"] > 50
-    status = json.loads(cotyledon("status", "--json"))
-    [service] = status["services"]
-    subprocess.run([*target, "kill", "-KILL", str(service["workers"][0]["pid"])], check=True)
-    until(lambda: "signal" in cotyledon("why", "inbox/0"), "the death is told")
-    until(lambda: cotyledon("health", "--ready") == "ready\n", "it is replaced")
-    told("stop")
+    subprocess.run([*inbox.target, "kill", "-KILL", str(third[0])], check=True)
+    until(lambda: "SIGKILL" in inbox.cotyledon("why", "inbox/0"), "the death is told")
+    until(inbox.ready, "it is replaced")
+    inbox.told("stop")
     shown = systemd.systemctl("show", "--value", "--property=Result", "inbox.service")
     assert shown.stdout.strip() == "success"

@@ -5,13 +5,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.harness import TIMEOUT, Program, descendants, until, wait_gone
 from tests.servers import Redis, Server
-from tests.test_tooz_servers import KINDS, started
-from tests.tooz_support import KEYS, Cluster
+from tests.test_docs import examples
+from tests.tooz_support import KEYS, KINDS, Cluster, started
 
 pytestmark = [pytest.mark.real, pytest.mark.servers, pytest.mark.once]
 
@@ -224,3 +225,29 @@ def test_successors_take_over_when_their_predecessors_have_gone(cluster: Cluster
     until(lambda: not {*old} & set(descendants(program.pid)), "all are new")
     cluster.settle("a")
     assert not {*cluster.workers("a")} & {*old}
+
+
+def test_the_example_of_the_page_runs(redis: Server, tmp_path: Path) -> None:
+    """The program of the page on more than one machine collects from all, each once in a round."""
+    source = examples("docs/tooz.md")[0]
+    for old, new in {
+        "redis://localhost:6379": redis.url,
+        "wait(10)": "wait(0.5)",
+        "range(500)": "range(20)",
+    }.items():
+        assert source.count(old) == 1
+        source = source.replace(old, new)
+    program = tmp_path / "program.py"
+    program.write_text(source)
+    with subprocess.Popen(
+        [sys.executable, program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        wanted = {f"collecting from switch-{number}" for number in range(20)}
+        for line in process.stdout:
+            wanted.discard(line.strip())
+            if not wanted:
+                break
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=30)
+    assert (process.returncode, wanted) == (0, set()), errors
