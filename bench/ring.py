@@ -95,7 +95,7 @@ def the_lookup(managers: int) -> list[tuple[str, str]]:
     memory = Memory()
     memory.name(0, "Poller")
     for worker_id in range(WORKERS):
-        memory.enter(0, worker_id, os.getpid())
+        memory.enter(0, worker_id, os.getpid(), WORKERS)
     publish = took(lambda: memory.publish({"Poller": held}, clock() + 3600 * SECOND))
     partition = Partition(memory, 0, 0, "host7", keep=False)
     learn = took(lambda: partition.owns("something"))

@@ -31,19 +31,23 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from amqp.exceptions import AMQPError
 from kombu.connection import Connection
 from kombu.entity import Queue
+from kombu.exceptions import KombuError
 from kombu.message import Message
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import cotyledon
 
+LOST = (OSError, AMQPError, KombuError)
+"""What may happen to a connection."""
 ATTEMPTS = 5
 HEARTBEAT = 20
 """Seconds without a sign of life after which broker and worker give each other up."""
@@ -173,25 +177,20 @@ class Archiver(cotyledon.Service):
         self.executor = ThreadPoolExecutor(1)
 
     def run(self) -> None:
-        wait = 1.0
+        pause = 1.0
         while not self.stopping.is_set():
             try:
                 with self.connected() as connection:
-                    wait = 1.0
+                    pause = 1.0
                     self.consume(connection)
-            except OSError as error:  # whatever happens to a connection is one
-                self.lost(error, wait)
-            except Exception as error:
-                if not type(error).__module__.startswith(("amqp", "kombu")):
-                    raise
-                self.lost(error, wait)
-            wait = min(wait * 2, 30.0)
+            except LOST as error:
+                self.lost(error, random.uniform(pause / 2, pause))
+            pause = min(pause * 2, 30.0)
         self.over.set()
 
-    def lost(self, error: Exception, wait: float) -> None:
+    def lost(self, error: Exception, pause: float) -> None:
         """Say that there is no broker, and wait; it gives the job to somebody again."""
         self.done["outages"] += 1
-        pause = random.uniform(wait / 2, wait)
         self.tell(f"no broker, again in {pause:.0f} s: {error}")
         self.job = None
         self.stopping.wait(pause)
@@ -213,16 +212,24 @@ class Archiver(cotyledon.Service):
         jobs, failed = queues(self.queue)
         failed(channel).declare()
         channel.basic_qos(0, 1, False)  # what is not begun stays in the queue, for others
-        connection.Consumer([jobs], channel=channel, on_message=self.begin).consume()
+        consumer = connection.Consumer([jobs], channel=channel, on_message=self.begin)
+        consumer.consume()
         self.ready()
         self.tell("waiting")
-        while not self.stopping.is_set() or self.job is not None:
-            try:
-                connection.drain_events(timeout=LOOK if self.job is None else 0.05)
-            except TimeoutError:
-                pass
-            connection.heartbeat_check(rate=4)
-            self.finish()
+        while not self.stopping.is_set():
+            self.look(connection)
+        consumer.cancel()  # else the next one would be given to us, and lose an attempt
+        while self.job is not None:
+            self.look(connection)
+
+    def look(self, connection: Connection) -> None:
+        """Take what comes, keep the connection alive, and finish what is done."""
+        try:
+            connection.drain_events(timeout=LOOK if self.job is None else 0.05)
+        except TimeoutError:
+            pass
+        connection.heartbeat_check(rate=4)
+        self.finish()
 
     def begin(self, message: Message) -> None:
         if self.stopping.is_set():
@@ -258,8 +265,8 @@ class Archiver(cotyledon.Service):
 
     def terminate(self) -> None:
         self.stopping.set()
-        while self.job is not None:  # the graceful timeout bounds it
-            self.over.wait(LOOK)
+        if (job := self.job) is not None:
+            wait([job[1]])  # the graceful timeout bounds it
         self.over.wait(LOOK + 2 * CLOSING)  # not for a broker that has frozen
 
 
@@ -289,7 +296,10 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="show what is in the archive")
     options = parser.parse_args()
     if options.put:
-        put(options.url, options.queue, options.put)
+        try:
+            put(options.url, options.queue, options.put)
+        except LOST as error:
+            sys.exit(f"not all is in the queue: {error}")
         return
     (options.archive / "new").mkdir(parents=True, exist_ok=True)
     if options.list:

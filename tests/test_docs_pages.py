@@ -42,6 +42,7 @@ SUBJECTS = (
     "reloading",
     "restarting",
     "running-as",
+    "tooz",
     "watchdog",
 )
 OTHERS = (

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from cotyledon.contrib.oslo_messaging import NotificationService, RPCService
+from cotyledon.contrib.oslo_messaging._intake import Intake
 from tests.harness import SOURCES, Program, until, wait_gone
 from tests.messaging_support import Topic, total, worker
 from tests.servers import RabbitMQ
@@ -90,7 +91,7 @@ def test_calls_that_come_during_a_stop_go_elsewhere(topic: Topic) -> None:
 @pytest.mark.once
 def test_heartbeats_are_in_time_beside_work(topic: Topic) -> None:
     """An endpoint that computes for three times the heartbeat's threshold costs no connection."""
-    topic = topic._replace(url=topic.url + "?heartbeat_timeout_threshold=2")
+    topic = topic._replace(url=topic.url + "?heartbeat_timeout_threshold=3")
     program = topic.served("notes", workers=1)
     topic.notify("busy", 1)
     program.wait_for("noted")
@@ -103,14 +104,14 @@ def test_heartbeats_are_in_time_beside_work(topic: Topic) -> None:
 @pytest.mark.once
 def test_a_long_stop_keeps_its_connection(topic: Topic) -> None:
     """What is finished long after a TERM is still acknowledged: heartbeats have gone on."""
-    topic = topic._replace(url=topic.url + "?heartbeat_timeout_threshold=2")
+    topic = topic._replace(url=topic.url + "?heartbeat_timeout_threshold=3")
     program = topic.served("notes", workers=1)
     topic.notify("wait", 1)
     program.wait_for("note")
     program.signal(signal.SIGTERM)
     stopping = program.wait_for("Stopping").at
     # The broker gives up who is silent for twice the threshold; looking is no sleep to rely on.
-    until(lambda: time.monotonic() > stopping + 7, "the broker would have closed the connection")
+    until(lambda: time.monotonic() > stopping + 10, "the broker would have closed the connection")
     program.open_gate("notes")
     assert program.wait() == 0
     assert topic.left() == 0
@@ -123,6 +124,12 @@ def test_a_transport_that_cannot_be_is_not_tried_again(topic: Topic) -> None:
     program.wait_for("GaveUp")
     assert "there can be no such transport" in program.stderr()
     assert "nonsense" in program.stderr()
+
+
+def test_every_figure_is_on_the_page() -> None:
+    """The table of figures names those that there are."""
+    table = PAGE.read_text().partition("| figure |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == [*Intake(1).figures(), "outages"]
 
 
 def test_arguments_are_checked() -> None:
@@ -146,7 +153,8 @@ def test_the_examples_of_the_page_work_together(broker: RabbitMQ, tmp_path: Path
     texts = [text.replace("rabbit://guest:guest@localhost:5672/", broker.url) for text in texts]
     assert all(broker.url in text for text in texts[:2])
     server, client, ledger = tmp_path / "server.py", tmp_path / "client.py", tmp_path / "ledger"
-    server.write_text(texts[0].replace("manager.run()", f"{texts[2]}{MORE}"))
+    one_each = re.sub(r"workers=\d", "workers=1", texts[0])
+    server.write_text(one_each.replace("manager.run()", f"{texts[2]}{MORE}"))
     client.write_text(texts[1])
     more: dict[str, Any] = {
         "env": {**os.environ, "PYTHONPATH": str(SOURCES), "PYTHONWARNINGS": "ignore"},

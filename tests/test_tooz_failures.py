@@ -5,13 +5,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.harness import TIMEOUT, Program, descendants, until, wait_gone
 from tests.servers import Redis, Server
-from tests.test_tooz_servers import KINDS, started
-from tests.tooz_support import KEYS, Cluster
+from tests.test_docs import examples
+from tests.tooz_support import KEYS, KINDS, Cluster, started
 
 pytestmark = [pytest.mark.real, pytest.mark.servers, pytest.mark.once]
 
@@ -125,6 +126,18 @@ def test_a_stop_is_prompt_while_the_server_is_silent(cluster: Cluster, redis: Se
         assert program.wait(15) == 0
 
 
+def test_what_is_to_be_kept_is_kept(cluster: Cluster, redis: Server) -> None:
+    """With on_lost="keep" nothing changes while the server is silent."""
+    program = cluster.add("a", "on_lost=keep")
+    cluster.settle("a")
+    before, said = cluster.owners(), len(program.all("owns"))
+    with redis.frozen():
+        cluster.wait_said("a", "next try in 1.")  # it has been silent for longer than is believed
+        assert cluster.owners() == before
+    cluster.wait_said("a", "member of pollers")
+    assert all(event["keys"] for event in program.all("owns")[said:])
+
+
 def test_a_driver_that_is_not_there_is_said_once(start: Callable[..., Program]) -> None:
     """A URL of no driver ends the beat with status 78, which is not tried again."""
     program = start("tooz_share.py", "nosuch://here", "a")
@@ -224,3 +237,29 @@ def test_successors_take_over_when_their_predecessors_have_gone(cluster: Cluster
     until(lambda: not {*old} & set(descendants(program.pid)), "all are new")
     cluster.settle("a")
     assert not {*cluster.workers("a")} & {*old}
+
+
+def test_the_example_of_the_page_runs(redis: Server, tmp_path: Path) -> None:
+    """The program of the page on more than one machine collects from all, each once in a round."""
+    source = examples("docs/tooz.md")[0]
+    for old, new in {
+        "redis://localhost:6379": redis.url,
+        "wait(10)": "wait(0.5)",
+        "range(500)": "range(20)",
+    }.items():
+        assert source.count(old) == 1
+        source = source.replace(old, new)
+    program = tmp_path / "program.py"
+    program.write_text(source)
+    with subprocess.Popen(
+        [sys.executable, program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        wanted = {f"collecting from switch-{number}" for number in range(20)}
+        for line in process.stdout:
+            wanted.discard(line.strip())
+            if not wanted:
+                break
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=30)
+    assert (process.returncode, wanted) == (0, set()), errors

@@ -11,11 +11,29 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
-from tests.harness import TIMEOUT, Program, alive, descendants, until
+import pytest
+
+from tests.harness import TIMEOUT, Program, alive, descendants, until, wait_gone
+from tests.servers import Etcd, Redis, Server, ZooKeeper
 
 KEYS = 60
 SETTLES = 30.0
 """Seconds that a group may take to settle, on a slow machine."""
+
+
+KINDS: dict[str, type[Server]] = {"redis": Redis, "etcd": Etcd, "zookeeper": ZooKeeper}
+
+
+def started(kind: str) -> Iterator[Server]:
+    """Give a server with nothing in it, for a fixture."""
+    if KINDS[kind].missing():
+        pytest.skip(KINDS[kind].missing())
+    server = KINDS[kind]()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
 
 
 class Span(NamedTuple):
@@ -112,9 +130,10 @@ class Cluster:
         return found[0]
 
     def kill_worker(self, name: str, pid: int) -> float:
-        """Kill a worker at once; return when."""
+        """Kill a worker and wait for its end; return when it was killed."""
         os.kill(pid, signal.SIGKILL)
         self._dead[name, pid] = now = time.monotonic()
+        wait_gone(pid)
         return now
 
     def stop(self, name: str) -> float:

@@ -51,7 +51,7 @@ class Notes:
         if kind == "wait":
             gate("notes")
         if kind == "busy":
-            end = time.monotonic() + 6
+            end = time.monotonic() + 9
             while time.monotonic() < end:
                 pass
         if kind == "again" and not first(payload):

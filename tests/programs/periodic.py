@@ -52,12 +52,12 @@ class Slow(Talker):
     def __init__(self, worker_id: int, **arguments: Any) -> None:
         super().__init__(worker_id, **arguments)
         self.inside = 0
-        self.said = "busy"
         signal.signal(signal.SIGUSR2, lambda signum, frame: event("inside", now=self.running()))
 
     @periodics.periodic(QUICK, run_immediately=True)
     def slow(self) -> None:
         self.inside += 1
+        self.stopping.wait(3 * QUICK)  # the other one is due meanwhile, and waits for a thread
         event("slow", inside=self.inside, worker=self.worker_id)
         gate("slow")
         self.inside -= 1

@@ -9,6 +9,7 @@ import math
 import os
 import re
 import socket
+import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -84,7 +85,7 @@ class Group:
         self._settings = settings
         self._keep = on_lost == "keep"
         self._memory = Memory()
-        self._services: list[str] = []
+        self._services: dict[str, int] = {}
         self._roll = _Roll(self._memory)
         manager.register_hooks(on_event=self._roll)
         # One that hangs is no better than one that has died; but looking up a name may last.
@@ -130,26 +131,28 @@ class Group:
         given = dict(kwargs or {})
         if "share" in given:
             raise ValueError("Group.add(): the argument 'share' is given by the group")
-        if workers > WORKERS:
+        wanted: Any = workers  # whatever it is, add() says what is wrong with it
+        if isinstance(wanted, int) and wanted > WORKERS:
             raise ValueError(f"Group.add(): 'workers' must be at most {WORKERS}, not: {workers}")
         name = _name_of(service)
-        if name in self._services:
+        number = self._services.get(name, len(self._services))
+        if self._roll.follows(number):
             raise ValueError(
                 f"Group.add(): there is a service {name!r} in {self._settings.group!r} already; "
                 "give the class another 'name'"
             )
-        number = len(self._services)
         if number == SERVICES:
             raise ValueError(f"Group.add(): a group has at most {SERVICES} services")
         settings = self._settings
         share = Share(self._memory, number, settings.group, settings.host, self._keep)
         before = (self._beat, *after)
-        added = self._manager.add(
-            service, workers, args, {**given, "share": share}, policy=policy, after=before
-        )
-        self._services.append(name)
-        self._memory.name(number, name)
-        self._roll.follow(added, number)
+        with self._roll.lock:  # its first worker may be ready before this has returned
+            added = self._manager.add(
+                service, workers, args, {**given, "share": share}, policy=policy, after=before
+            )
+            self._services[name] = number
+            self._memory.name(number, name)
+            self._roll.follow(added, number)
         return added
 
 
@@ -157,45 +160,86 @@ class _Roll:
     """The hook that notes which workers are ready, and which process each of them is."""
 
     def __init__(self, memory: Memory) -> None:
+        self.lock = threading.RLock()
+        """Held while a service is added: a moment, even for the master."""
         self._memory = memory
         self._numbers: dict[ServiceId, int] = {}
-        self._ready: dict[tuple[int, WorkerId], list[int]] = {}
+        self._ready: dict[tuple[int, int], list[int]] = {}
+        self._slots: dict[int, set[int]] = {}
 
     def follow(self, service: ServiceId, number: int) -> None:
         """Note the workers of one more service."""
         self._numbers[service] = number
 
+    def follows(self, number: int) -> bool:
+        """Tell whether there is such a service."""
+        return number in self._numbers.values()
+
     def __call__(self, notice: notices.Notice) -> None:
         """Take in one notice."""
+        with self.lock:
+            self._take(notice)
+
+    def _take(self, notice: notices.Notice) -> None:
         match notice:
             case notices.WorkerStarted():
                 self._memory.master = os.getpid()
             case notices.WorkerReady(service_id=service, worker_id=worker_id, pid=int(pid)):
-                self._note(service, worker_id, pid, ready=True)
+                self._became_ready(service, worker_id, pid)
             case notices.WorkerDied(service_id=service, worker_id=worker_id, death=death):
-                if death.pid is not None:
-                    self._note(service, worker_id, death.pid, ready=False)
+                self._died(service, worker_id, death)
+            case notices.ServiceGone(service_id=service):
+                self._forget(service)
             case notices.Stopping():
                 self._memory.stop()
             case _:
                 pass
 
-    def _note(self, service: ServiceId, worker_id: WorkerId, pid: int, *, ready: bool) -> None:
+    def _became_ready(self, service: ServiceId, worker_id: WorkerId, pid: int) -> None:
         number = self._numbers.get(service)
         if number is None:
             return
         if worker_id >= WORKERS:
             LOG.warning("worker %d owns nothing: a group has at most %d", worker_id, WORKERS)
             return
-        # A successor waits here until its predecessor, which may be at work, has gone.
+        self._slots.setdefault(number, set()).add(worker_id)
         there = self._ready.setdefault((number, worker_id), [])
-        before = there[:1]
-        if ready:
-            there.append(pid)
-        elif pid in there:
-            there.remove(pid)
-        if there[:1] != before:
-            self._memory.enter(number, worker_id, there[0] if there else 0)
+        # Some may have gone without a word: another hook that fails keeps notices from this one.
+        self._enter(number, worker_id, [*filter(_exists, there), pid])
+
+    def _died(self, service: ServiceId, worker_id: WorkerId, death: cotyledon.Death) -> None:
+        number = self._numbers.get(service)
+        if number is None or worker_id >= WORKERS:
+            return
+        there = self._ready.setdefault((number, worker_id), [])
+        left = [pid for pid in there if pid != death.pid]
+        if death.reason == "scaled down" and not left:
+            self._slots.setdefault(number, set()).discard(worker_id)
+        self._enter(number, worker_id, left)
+
+    def _forget(self, service: ServiceId) -> None:
+        """Let another service have the place of one that is gone."""
+        number = self._numbers.pop(service, None)
+        if number is not None:
+            slots = self._slots.pop(number, set())
+            for worker_id in sorted(slots):
+                self._enter(number, worker_id, [])
+
+    def _enter(self, number: int, worker_id: int, there: list[int]) -> None:
+        """Note who is in a slot: a successor waits for the end of its predecessor."""
+        self._ready[number, worker_id] = there
+        count = max(self._slots.get(number, ()), default=-1) + 1
+        self._memory.enter(number, worker_id, there[0] if there else 0, count)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _name_of(service: Any) -> str:

@@ -26,9 +26,10 @@ WORKERS = 4096
 """Workers of one service that it knows."""
 _PAGE = 4096
 _VERSION, _UNTIL, _CREW, _STOPPING, _NAMED, _MASTER = range(6)  # cells of the first page
+_COUNTS = 16  # and from here on: one cell for each service
 _NAME = 256  # bytes for the name of a service
 _CREWS = _PAGE + SERVICES * _NAME
-_PLACE = 32 << 20  # bytes for the arcs; what is not written to takes no memory
+_PLACE = 64 << 20  # bytes for the arcs; what is not written to takes no memory
 _PLACES = _CREWS + SERVICES * WORKERS * 4
 _SIZE = _PLACES + 2 * _PLACE
 _HEAD = 16  # bytes before the arcs: their length and their checksum
@@ -142,23 +143,34 @@ class Memory:
             found.append(raw.decode(errors="replace"))
         return found
 
-    def enter(self, number: int, worker_id: int, pid: int) -> None:
-        """Say which process is the worker of this id; 0: none."""
-        if worker_id < WORKERS:
-            self._pids[number * WORKERS + worker_id] = pid
-            self._cells[_CREW] += 1
-            self.ring()
+    def enter(self, number: int, worker_id: int, pid: int, count: int) -> None:
+        """Say which process is the worker of this id.
+
+        Args:
+            number: of the service.
+            worker_id: below :data:`WORKERS`.
+            pid: of the process; 0: none.
+            count: how many workers the service has, with those that are not there at the moment.
+        """
+        self._cells[_CREW] += 1
+        self._pids[number * WORKERS + worker_id] = pid
+        self._cells[_COUNTS + number] = count
+        self._cells[_CREW] += 1
+        self.ring()
 
     @property
     def crew_version(self) -> int:
-        """It changes with what :meth:`crew` returns, and after it."""
+        """It changes with what :meth:`crew` returns; odd: that is being changed at the moment.
+
+        Nobody owns by a crew that is being changed: some would by what it was, others by what it
+        is going to be.
+        """
         return int(self._cells[_CREW])
 
     def crew(self, number: int) -> list[int]:
-        """Return the pids of a service's ready workers by id, 0 where there is none."""
-        pids = self._pids[number * WORKERS : (number + 1) * WORKERS]
-        last = bytes(pids).rstrip(b"\0")
-        return pids[: (len(last) + 3) // 4].tolist()
+        """Return the pids of a service's workers by id, 0 where none is ready."""
+        start, count = number * WORKERS, self._cells[_COUNTS + number]
+        return self._pids[start : start + count].tolist()
 
     def stop(self) -> None:
         """Say that the manager is stopping."""

@@ -145,16 +145,15 @@ def worker_of(key_hash: int, slots: Sequence[int]) -> int | None:
 
     Args:
         key_hash: where the key is.
-        slots: by worker id, something other than 0 where there is a worker.
+        slots: by worker id, something other than 0 where there is a worker; as long as the number
+            of workers that there should be.
 
     Returns:
         The worker id; ``None``: there is no worker. A worker that ends takes along its keys
         alone, and gets them back when there is another one in its slot.
     """
     count = len(slots)
-    while count and not slots[count - 1]:
-        count -= 1
-    if not count:
+    if not any(slots):
         return None
     state = key_hash
     slot = 0
