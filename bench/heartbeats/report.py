@@ -25,6 +25,8 @@ SUBJECTS = {
     "threading": "oslo.service, threading",
     "eventlet": "oslo.service, eventlet",
 }
+OWN_RPC = "… its RPC a service of its own"
+LATE = "\u00a0/\u00a0"
 DOES = {
     "compute": "computes in pure Python",
     "release": "blocks in C, the GIL released",
@@ -33,60 +35,57 @@ DOES = {
 }
 
 
-def table(book: Book) -> str:
-    """Return a Markdown table with a row for each job and subject."""
+def tables(book: Book) -> str:
+    """Return a Markdown table for each job, with a row for each subject."""
     servers = figures.present(book.cells, SERVERS, 2)
-    lines = [
-        [
-            "main job",
-            "under",
-            *(text for name in servers for text in (f"{name}: late by", "member")),
-            "RPC pings failed",
-            "connections closed",
-        ]
-    ]
-    for job in JOBS:
+    found = []
+    for job in figures.present(book.cells, JOBS, 1):
+        head = ["", *(f"{name}, ms" for name in servers), "member", "RPC pings failed", "closed"]
+        lines = [head]
         for subject in SUBJECTS:
             cells = [book.find(subject, job, server) for server in servers]
-            if any(cells):
-                lines.extend(_rows(subject, job, cells))
+            lines.extend(_rows(subject, [cell for cell in cells if cell is not None]))
+        found.append(f"### The main job {DOES[job]}\n\n{_aligned(lines)}")
+    return "\n\n".join(found)
+
+
+def _aligned(lines: list[list[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    lines.insert(1, ["-" * width for width in widths])
+    rule = ["-" * width for width in widths]
     return "\n".join(
         "| "
         + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         + " |"
-        for line in lines
+        for line in (lines[0], rule, *lines[1:])
     )
 
 
-def _rows(subject: str, job: str, cells: list[Cell | None]) -> list[list[str]]:
-    row = [DOES[job], SUBJECTS[subject]]
-    for cell in cells:
-        if cell is None:
-            row += ["", ""]
-        else:
-            row += [" / ".join(map(_time, cell.lateness())), "lost" if cell.lost else "kept"]
-    rows = [[*row, *_rpc(MAIN, cells)]]
+def _rows(subject: str, cells: list[Cell]) -> list[list[str]]:
+    if not cells:
+        return []
+    late = [LATE.join(map(_milliseconds, cell.lateness())) for cell in cells]
+    lost = [cell.server for cell in cells if cell.lost]
+    if not lost:
+        member = "kept"
+    else:
+        member = "lost" if len(lost) == len(cells) else f"lost ({lost[0]})"
+    rows = [[SUBJECTS[subject], *late, member, *_rpc(MAIN, cells)]]
     if subject == "ours":
-        blank = ["" for _ in row[2:]]
-        rows.append([row[0], "its RPC a service of its own", *blank, *_rpc(APART, cells)])
+        rows.append([OWN_RPC, *("" for _ in late), "", *_rpc(APART, cells)])
     return rows
 
 
-def _rpc(where: str, cells: list[Cell | None]) -> list[str]:
-    found = [cell.rpc[where] for cell in cells if cell is not None and where in cell.rpc]
+def _rpc(where: str, cells: list[Cell]) -> list[str]:
+    found = [cell.rpc[where] for cell in cells if where in cell.rpc]
     if not found:
         return ["", ""]
     sent, failed, closed = (sum(column) for column in zip(*found, strict=True))
     return [f"{failed} of {sent}", str(closed)]
 
 
-def _time(seconds: float) -> str:
-    if seconds >= 0.9995:
-        return f"{seconds:.1f} s"
+def _milliseconds(seconds: float) -> str:
     milliseconds = seconds * 1000
-    return f"{milliseconds:.0f} ms" if milliseconds >= 9.95 else f"{milliseconds:.1f} ms"
+    return f"{milliseconds:.0f}" if milliseconds >= 9.95 else f"{milliseconds:.1f}"
 
 
 def fill(page: str, drawn: str) -> str:
@@ -98,7 +97,7 @@ def fill(page: str, drawn: str) -> str:
 
 def text(book: Book) -> str:
     """Return what stands between the marks."""
-    return f"{book.circumstances}\n\n{table(book)}"
+    return f"{book.circumstances}.\n\n{tables(book)}"
 
 
 def plot(book: Book, path: Path) -> None:
@@ -163,7 +162,8 @@ def plot(book: Book, path: Path) -> None:
 def main() -> None:
     """Draw the page's table and its plot."""
     book = figures.load(RESULTS)
-    PAGE.write_text(fill(PAGE.read_text(), text(book)))
+    page = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(fill(page, text(book)), encoding="utf-8")
     plot(book, PLOT)
 
 
