@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
@@ -11,6 +12,10 @@ import pytest
 import cotyledon
 from tests.harness import Program, Programs
 from tests.servers import RabbitMQ
+
+# futurist and the libraries of OpenStack import it where it is there, and from then on it warns at
+# each fork. The tests that are about it start processes of their own.
+sys.modules["eventlet"] = None  # type: ignore[assignment]
 
 DEADLINE = 60
 """Seconds that a test may take, unless ``@pytest.mark.deadline(seconds)`` says otherwise."""

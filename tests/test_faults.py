@@ -188,7 +188,9 @@ def test_storms_lose_no_worker(rounds: Rounds) -> None:
 def test_a_signal_during_the_start_under(rounds: Rounds, method: str, signum: int) -> None:
     def torment(rng: random.Random) -> None:
         services = [("DeafParent", 1), ("Plain", 1), ("Looping", 1), ("Humble", 1)]
-        with Master(services, method=method, grace=3) as master:
+        # A worker that is told to stop while its interpreter starts needs the time for that.
+        grace = 10 if signum == signal.SIGTERM else 3
+        with Master(services, method=method, grace=grace) as master:
             master.wait_for("constructed")
             master.idle(rng.random() * rng.choice((0.1, 0.8)))
             master.signal(signum)

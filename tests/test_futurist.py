@@ -576,14 +576,20 @@ def python(code):
     ).stdout.strip()
 
 
-def test_the_master_does_not_load_futurist():
-    """To import the service, or to subclass it, does not load the library."""
+def test_a_worker_imports_nothing_that_it_could_share():
+    """To build the service, and to run it, loads no module."""
     assert python(
-        "import sys\n"
+        "import sys, threading, cotyledon\n"
+        "from futurist import periodics\n"
         "from cotyledon.contrib.futurist import PeriodicService\n"
-        "class Mine(PeriodicService): pass\n"
-        "print('futurist' in sys.modules)"
-    ) == ("False")
+        "class Mine(PeriodicService):\n"
+        "    @periodics.periodic(1, run_immediately=True)\n"
+        "    def task(self): threading.Thread(target=self.terminate).start()\n"
+        "Mine.policy = cotyledon.Policy()\n"  # as a manager gives it one
+        "before = set(sys.modules)\n"
+        "Mine(0).run()\n"
+        "print(set(sys.modules) - before)"
+    ) == ("set()")
 
 
 def test_what_is_not_installed_is_said_in_one_line():

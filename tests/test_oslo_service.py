@@ -13,6 +13,7 @@ KNOWN = "test_explicit_spawn_rejects_unpicklable_conf"
 
 
 @pytest.mark.real
+@pytest.mark.deadline(240)
 def test_the_tests_of_the_threading_backend_pass(tmp_path: Path) -> None:
     """oslo.service works on this package as it does on 2.2.0."""
     try:

@@ -126,6 +126,18 @@ def test_a_stop_is_prompt_while_the_server_is_silent(cluster: Cluster, redis: Se
         assert program.wait(15) == 0
 
 
+def test_what_is_to_be_kept_is_kept(cluster: Cluster, redis: Server) -> None:
+    """With on_lost="keep" nothing changes while the server is silent."""
+    program = cluster.add("a", "on_lost=keep")
+    cluster.settle("a")
+    before, said = cluster.owners(), len(program.all("owns"))
+    with redis.frozen():
+        cluster.wait_said("a", "next try in 1.")  # it has been silent for longer than is believed
+        assert cluster.owners() == before
+    cluster.wait_said("a", "member of pollers")
+    assert all(event["keys"] for event in program.all("owns")[said:])
+
+
 def test_a_driver_that_is_not_there_is_said_once(start: Callable[..., Program]) -> None:
     """A URL of no driver ends the beat with status 78, which is not tried again."""
     program = start("tooz_share.py", "nosuch://here", "a")

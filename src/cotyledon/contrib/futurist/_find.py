@@ -10,8 +10,7 @@ from typing import Any
 
 from futurist import periodics
 
-from cotyledon.contrib.futurist._task import Task
-from cotyledon.contrib.futurist.service import ON_ONE_WORKER
+from cotyledon.contrib.futurist._task import ON_ONE_WORKER, Task
 
 
 def tasks(service: object, more: Iterable[Callable[[], object]]) -> list[Task]:

@@ -7,6 +7,9 @@ failure.
 import time
 from collections.abc import Callable
 
+ON_ONE_WORKER = "_cotyledon_on_one_worker"
+"""The attribute that the decorator leaves on a function."""
+
 
 class Task:
     """A task of one worker.

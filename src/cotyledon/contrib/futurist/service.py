@@ -1,22 +1,20 @@
 """The service that users subclass.
 
-Responsible for its arguments, for finding the tasks, and for what the manager calls. Never imports
-futurist before it is built in its worker: the master, which has imported this, stays small.
+Responsible for its arguments, for finding the tasks, and for what the manager calls. Whatever of
+futurist is needed is loaded with this, in the master: tasks are marked by its decorator, so it is
+there anyway, and what a worker imports by itself it shares with no other one.
 """
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from cotyledon import Service
-
-if TYPE_CHECKING:
-    from cotyledon.contrib.futurist._periodics import Periodics
+from cotyledon.contrib.futurist import _find
+from cotyledon.contrib.futurist._periodics import Periodics
+from cotyledon.contrib.futurist._task import ON_ONE_WORKER
 
 _Task = TypeVar("_Task", bound=Callable[..., Any])
-
-ON_ONE_WORKER = "_cotyledon_on_one_worker"
-"""The attribute that the decorator leaves on a function."""
 
 
 class Partition(Protocol):
@@ -88,7 +86,7 @@ class PeriodicService(Service):
             than 1, or a task is to run on one worker and there is no ``share``.
     """
 
-    _periodics: "Periodics | None" = None
+    _periodics: Periodics | None = None
     _partition: Partition | None = None
 
     stopping: threading.Event
@@ -106,9 +104,6 @@ class PeriodicService(Service):
         fail_after: int | None = None,
     ) -> None:
         super().__init__(worker_id)
-        from cotyledon.contrib.futurist import _find
-        from cotyledon.contrib.futurist._periodics import Periodics
-
         name = type(self).__name__
         if not isinstance(spread, bool):
             raise TypeError(f"{name}: 'spread' must be True or False, not: {spread!r}")
