@@ -12,6 +12,7 @@ import pytest
 from tests.harness import TIMEOUT, Program, descendants, until, wait_gone
 from tests.servers import Redis, Server
 from tests.test_docs import examples
+from tests.test_tooz_servers import BRIEF
 from tests.tooz_support import KEYS, KINDS, Cluster, started
 
 pytestmark = [pytest.mark.real, pytest.mark.servers, pytest.mark.once]
@@ -81,6 +82,7 @@ def test_a_group_outlives_what_happens_to_its_server(
     until(lambda: "no longer a member" in cluster.programs["b"].stderr(), "b has noticed")
     cluster.settle("a", "b")
     assert cluster.owners() == before  # the same processes, and the same ring
+    assert cluster.overlap() < BRIEF
     for host in ("a", "b"):
         cluster.stop(host)
 

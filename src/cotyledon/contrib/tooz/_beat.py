@@ -138,8 +138,8 @@ class Beat(cotyledon.Service):
         return connect
 
     def _go_on(self, holdings: Holdings) -> None:
-        """Take over from a predecessor that has ended a moment ago."""
-        if self._memory.until > clock():
+        """Take over from a predecessor, if there was one."""
+        if self._memory.version:
             holdings.adopt(self._memory.arcs().services, self._memory.until)
 
     def _words(self, error: Exception) -> str:
