@@ -146,7 +146,7 @@ def test_a_rule_that_is_left_out_is_noticed(planted: str) -> None:
         "leave": mock.patch.object(Membership, "leave", leave_without_a_word),
     }
     # A membership runs out before its time only where renewals are answered late.
-    trouble = (0.2, 0.0) if planted == "fence" else None
+    trouble = (0.25, 0.0) if planted == "fence" else None
     with plants[planted], pytest.raises(Doubled):
         play_many(range(300), trouble)
 

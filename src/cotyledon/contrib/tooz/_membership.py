@@ -237,7 +237,9 @@ class Membership:
         pause = max(settings.poll, len(holdings.members) / LOOKS_PER_SECOND)
         pause = min(pause, settings.stale / SECOND / 4)
         due = (self._renewed + settings.renewal - self._clock()) / SECOND
-        return max(0.0, min(pause * (0.9 + self._chance() / 5), due))
+        if due < pause * 1.25:  # a look that is under way would hold it up
+            return max(0.0, due)
+        return pause * (0.9 + self._chance() / 5)
 
     def _tell(self) -> None:
         settings, holdings = self._settings, self.holdings
