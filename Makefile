@@ -14,16 +14,22 @@ SEEDS ?= 1000
 OLD := 2.2.0
 OLD_VENV := .venv-$(OLD)
 
+# Whom the heartbeats are compared with, and what all of them need besides.
+FRIENDS := .venv-friends-$(OLD) .venv-friends-eventlet .venv-friends-threading
+OLD_COTYLEDON := 'cotyledon==$(OLD)'
+CLIENTS := tooz redis etcd3gw oslo.messaging
+OSLO_SERVICE := >=4.8,<4.9
+
 PY := $(VENV)/bin/python
 PIP_INSTALL := -m pip --disable-pip-version-check -qq install
 
 .DEFAULT_GOAL := help
 # Two targets at once would run two pips in one environment.
 .NOTPARALLEL:
-.PHONY: help demo test sim bench docs lint types layers check fmt clean same-python FORCE
+.PHONY: help demo test sim bench bench-heartbeats docs lint types layers check fmt clean same-python FORCE
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed-run ## run the demo (examples/demo.py)
 	$(PY) examples/demo.py $(ARGS)
@@ -36,6 +42,11 @@ sim: $(VENV)/.installed-run ## simulate many seeds (SEEDS=5000) or replay one (S
 
 bench: $(VENV)/.installed-run $(OLD_VENV)/.installed ## measure against cotyledon 2.2.0
 	$(PY) -m bench --reference $(OLD_VENV)/bin/python $(ARGS)
+
+bench-heartbeats: $(VENV)/.installed-bench $(FRIENDS:=/.installed) ## beat while the main job is busy
+	$(PY) -m bench.heartbeats --reference .venv-friends-$(OLD)/bin/python \
+		--eventlet .venv-friends-eventlet/bin/python \
+		--threading .venv-friends-threading/bin/python $(ARGS)
 
 docs: $(VENV)/.installed-docs ## build the documentation in docs/_build/html
 	$(PY) -m sphinx -q -E -n -W --keep-going -b html -d docs/_build/doctrees \
@@ -137,21 +148,34 @@ $(VENV)/.installed-run: EXTRAS :=
 $(VENV)/.installed-test: EXTRAS := [test]
 $(VENV)/.installed-lint: EXTRAS := [test,lint]
 $(VENV)/.installed-docs: EXTRAS := [docs]
+$(VENV)/.installed-bench: EXTRAS := [test,bench]
 
-$(VENV)/.installed-run $(VENV)/.installed-test $(VENV)/.installed-lint $(VENV)/.installed-docs: \
-		pyproject.toml $(VENV)/.made
+$(VENV)/.installed-run $(VENV)/.installed-test $(VENV)/.installed-lint $(VENV)/.installed-docs \
+		$(VENV)/.installed-bench: pyproject.toml $(VENV)/.made
 	@echo "Installing cotyledon$(EXTRAS) into $(VENV)"
 	@$(PY) $(PIP_INSTALL) -e '.$(EXTRAS)'
 	@touch $@
 
-# The reference must run on the very same Python, or the comparison is one of Pythons.
+# The others must run on the very same Python, or the comparison is one of Pythons.
 same_release = $(shell a=$$(grep '^version' "$(VENV)/pyvenv.cfg" 2>/dev/null) && \
-	b=$$(grep '^version' "$(OLD_VENV)/pyvenv.cfg" 2>/dev/null) && \
-	[ "$$a" = "$$b" ] && test -x "$(OLD_VENV)/bin/python" && echo yes)
+	b=$$(grep '^version' "$(1)/pyvenv.cfg" 2>/dev/null) && \
+	[ "$$a" = "$$b" ] && test -x "$(1)/bin/python" && echo yes)
 
-$(OLD_VENV)/.installed: $(VENV)/.made $(if $(same_release),,FORCE)
-	@$(call guard_venv,$(OLD_VENV))
-	@echo "Installing cotyledon $(OLD) into $(OLD_VENV)"
-	@$(PY) -m venv --clear "$(OLD_VENV)"
-	@$(OLD_VENV)/bin/python $(PIP_INSTALL) 'cotyledon==$(OLD)'
-	@touch $@
+# $(call other,DIR,NAME): the environment DIR with what the variable NAME says.
+define other
+$(1)/.installed: $(VENV)/.made $(if $(call same_release,$(1)),,FORCE)
+	@$$(call guard_venv,$(1))
+	@echo "Installing" $$($(2)) "into $(1)"
+	@$$(PY) -m venv --clear "$(1)"
+	@$(1)/bin/python $$(PIP_INSTALL) $$($(2))
+	@touch $$@
+endef
+
+FRIENDS_OLD := $(OLD_COTYLEDON) $(CLIENTS)
+FRIENDS_EVENTLET := 'oslo.service$(OSLO_SERVICE)' $(CLIENTS)
+FRIENDS_THREADING := 'oslo.service[threading]$(OSLO_SERVICE)' $(OLD_COTYLEDON) $(CLIENTS)
+
+$(eval $(call other,$(OLD_VENV),OLD_COTYLEDON))
+$(eval $(call other,.venv-friends-$(OLD),FRIENDS_OLD))
+$(eval $(call other,.venv-friends-eventlet,FRIENDS_EVENTLET))
+$(eval $(call other,.venv-friends-threading,FRIENDS_THREADING))

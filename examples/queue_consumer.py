@@ -11,9 +11,9 @@ the copy is on the disk, so that any worker, and the broker, may be killed at an
 not finished comes again. Since it may come again, storing is idempotent: a copy is named by the
 hash of its content, and a second one is the same.
 
-What cannot be done (there is no such file), and what has been tried five times, goes to the queue
-``NAME.failed``, to be looked at. The broker counts the attempts, those that killed their worker
-included, so that one bad file stops nothing for ever.
+A file that cannot be read goes to the queue ``NAME.failed``, to be looked at. An archive that
+cannot be written (a full disk) is tried again for as long as it takes. A file that kills its
+worker comes again, held back by the manager's back-off, while other workers go on with others.
 
 Responsible for the whole of it. Never opens a connection or a database in the master: neither
 must cross a fork.
@@ -34,7 +34,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from amqp.exceptions import AMQPError
 from kombu.connection import Connection
@@ -48,7 +48,6 @@ import cotyledon
 
 LOST = (OSError, AMQPError, KombuError)
 """What may happen to a connection."""
-ATTEMPTS = 5
 HEARTBEAT = 20
 """Seconds without a sign of life after which broker and worker give each other up."""
 LOOK = 0.5
@@ -78,7 +77,16 @@ def catalogue(archive: Path) -> Iterator[sqlite3.Connection]:
 
 
 class Unreadable(Exception):
-    """There is no such file, or none that could be read at another time."""
+    """There is no such file, or it cannot be read."""
+
+
+def pieces(source: BinaryIO) -> Iterator[bytes]:
+    """Return the content of a file, piece by piece."""
+    try:
+        while piece := source.read(PIECE):
+            yield piece
+    except OSError as error:
+        raise Unreadable(str(error)) from error
 
 
 def store(archive: Path, path: str) -> str:
@@ -97,7 +105,7 @@ def store(archive: Path, path: str) -> str:
         )
         stack.callback(Path(target.name).unlink, missing_ok=True)
         with gzip.GzipFile("", "wb", fileobj=target, mtime=0) as packed:
-            while piece := source.read(PIECE):
+            for piece in pieces(source):
                 digest.update(piece)
                 size += len(piece)
                 packed.write(piece)
@@ -126,17 +134,11 @@ def store(archive: Path, path: str) -> str:
 
 def queues(name: str) -> tuple[Queue, Queue]:
     """Return the queue of jobs and the queue of those that failed; both survive the broker."""
-    failed = Queue(f"{name}.failed", durable=True, queue_arguments={"x-queue-type": "quorum"})
-    jobs = Queue(
-        name,
-        durable=True,
-        queue_arguments={
-            "x-queue-type": "quorum",
-            "x-delivery-limit": ATTEMPTS - 1,  # deliveries after the first
-            "x-dead-letter-exchange": "",
-            "x-dead-letter-routing-key": failed.name,
-        },
-    )
+    # Not quorum queues: those of a single broker that is killed soon after it has made them can be
+    # empty when it is back (seen with RabbitMQ 3.10).
+    failed = Queue(f"{name}.failed", durable=True)
+    letters = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": failed.name}
+    jobs = Queue(name, durable=True, queue_arguments=letters)
     return jobs, failed
 
 
@@ -197,7 +199,10 @@ class Archiver(cotyledon.Service):
 
     @contextmanager
     def connected(self) -> Iterator[Connection]:
-        connection = Connection(self.url, heartbeat=HEARTBEAT, connect_timeout=5)
+        limits = {"read_timeout": HEARTBEAT, "write_timeout": HEARTBEAT}
+        connection = Connection(
+            self.url, heartbeat=HEARTBEAT, connect_timeout=5, transport_options=limits
+        )
         try:
             connection.connect()
             yield connection
@@ -218,7 +223,7 @@ class Archiver(cotyledon.Service):
         self.tell("waiting")
         while not self.stopping.is_set():
             self.look(connection)
-        consumer.cancel()  # else the next one would be given to us, and lose an attempt
+        consumer.cancel()  # else the next one would be given to us
         while self.job is not None:
             self.look(connection)
 

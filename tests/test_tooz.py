@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import cotyledon
 from cotyledon import notices
 from cotyledon.contrib import tooz
-from cotyledon.contrib.tooz import _partition
+from cotyledon.contrib.tooz import _memory, _partition
 from cotyledon.contrib.tooz._crew import ABSENT, MISSED, STEADY, Crew
 from cotyledon.contrib.tooz._group import _Roll
 from cotyledon.contrib.tooz._members import Holding, Member, decode
@@ -47,6 +47,7 @@ def ring(weights: dict[str, int]) -> Ring:
     return made
 
 
+@settings(deadline=None)
 @given(WEIGHTS)
 def test_arcs_are_all_of_the_space_once(weights: dict[str, int]) -> None:
     """The arcs of all managers leave nothing out, and do not overlap."""
@@ -55,8 +56,8 @@ def test_arcs_are_all_of_the_space_once(weights: dict[str, int]) -> None:
     assert joined_up(arcs) == WHOLE
 
 
-@given(WEIGHTS, st.lists(WEIGHTS, max_size=4))
 @settings(deadline=None)
+@given(WEIGHTS, st.lists(WEIGHTS, max_size=4))
 def test_a_ring_that_was_changed_is_as_if_made_anew(
     last: dict[str, int], before: list[dict[str, int]]
 ) -> None:
@@ -69,6 +70,7 @@ def test_a_ring_that_was_changed_is_as_if_made_anew(
         assert changed.arcs(host) == ring(last).arcs(host)
 
 
+@settings(deadline=None)
 @given(WEIGHTS)
 def test_only_the_work_of_who_leaves_moves(weights: dict[str, int]) -> None:
     """Those who stay keep all that they had."""
@@ -102,6 +104,7 @@ ARCS = st.lists(st.integers(0, 40), max_size=8, unique=True).map(
 )
 
 
+@settings(deadline=None)
 @given(ARCS, ARCS)
 def test_arithmetic_on_arcs(one: list[Arc], other: list[Arc]) -> None:
     """What is in both, and what is in one alone, are what sets of numbers say."""
@@ -123,6 +126,7 @@ def test_the_keys_of_a_manager_are_spread_over_its_workers() -> None:
     assert max(counts.values()) < 1150
 
 
+@settings(deadline=None)
 @given(st.integers(0, SPACE - 1), st.lists(st.booleans(), min_size=1, max_size=12), st.data())
 def test_a_worker_that_ends_moves_its_own_keys_alone(
     place: int, there: list[bool], data: st.DataObject
@@ -142,6 +146,7 @@ def test_a_worker_that_ends_moves_its_own_keys_alone(
 # Ids
 
 
+@settings(deadline=None)
 @given(
     st.text(min_size=1, max_size=20),
     st.integers(0, 1 << 60),
@@ -226,8 +231,6 @@ def test_a_writer_that_was_killed_leaves_the_last_words_whole() -> None:
     memory = Memory()
     memory.publish({"s": [Holding(1, 2, 3)]}, 10)
     spoilt = memory._view[:]
-    from cotyledon.contrib.tooz import _memory
-
     start = _memory._PLACES  # where the next version goes
     spoilt[start : start + 100] = b"x" * 100
     assert memory.arcs().services == {"s": [Holding(1, 2, 3)]}
@@ -266,6 +269,18 @@ def test_a_worker_owns_when_it_is_ready(memory: Memory) -> None:
     assert 50 < sum(mine.owns(key) for key in keys) < 150
 
 
+def test_nobody_owns_by_a_crew_that_is_being_changed(memory: Memory) -> None:
+    """While the master writes who is there, nobody goes by half of it."""
+    memory.enter(0, 0, os.getpid(), 1)
+    mine = partition(memory)
+    assert mine.owns("key")
+    cells = memory._cells
+    cells[_memory._CREW] += 1
+    assert not mine.owns("key")
+    cells[_memory._CREW] += 1
+    assert mine.owns("key")
+
+
 def test_what_is_not_believed_any_more_is_not_owned(memory: Memory) -> None:
     """When the time has run out nothing is owned, unless it is to be kept."""
     memory.enter(0, 0, os.getpid(), 1)
@@ -300,7 +315,6 @@ def test_changes_are_told(memory: Memory, caplog: pytest.LogCaptureFixture) -> N
 
     mine.on_change(fail)
     mine.on_change(changes.release)
-    until(lambda: any("partition" in t.name for t in threading.enumerate()), "it listens")
     memory.enter(0, 0, os.getpid(), 1)
     until(lambda: changes.acquire(timeout=0.01), "it was told")
     assert mine.owns("key")
@@ -346,6 +360,11 @@ def test_a_successor_owns_when_its_predecessor_has_gone() -> None:
     gone = death._replace(reason="scaled down")
     roll(notices.WorkerDied(service, "s", ready.worker_id, gone, False))
     assert memory.crew(0) == []
+    roll(ready)
+    assert roll.follows(0)
+    roll(notices.ServiceGone(service, "s"))
+    assert not roll.follows(0)
+    assert not any(memory.crew(0))
     roll(notices.Stopping("SIGTERM"))
     assert memory.stopping
 

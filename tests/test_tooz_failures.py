@@ -12,6 +12,7 @@ import pytest
 from tests.harness import TIMEOUT, Program, descendants, until, wait_gone
 from tests.servers import Redis, Server
 from tests.test_docs import examples
+from tests.test_tooz_servers import BRIEF
 from tests.tooz_support import KEYS, KINDS, Cluster, started
 
 pytestmark = [pytest.mark.real, pytest.mark.servers, pytest.mark.once]
@@ -81,6 +82,7 @@ def test_a_group_outlives_what_happens_to_its_server(
     until(lambda: "no longer a member" in cluster.programs["b"].stderr(), "b has noticed")
     cluster.settle("a", "b")
     assert cluster.owners() == before  # the same processes, and the same ring
+    assert cluster.overlap() < BRIEF
     for host in ("a", "b"):
         cluster.stop(host)
 
@@ -124,6 +126,18 @@ def test_a_stop_is_prompt_while_the_server_is_silent(cluster: Cluster, redis: Se
     with redis.frozen():
         program.signal(signal.SIGTERM)
         assert program.wait(15) == 0
+
+
+def test_what_is_to_be_kept_is_kept(cluster: Cluster, redis: Server) -> None:
+    """With on_lost="keep" nothing changes while the server is silent."""
+    program = cluster.add("a", "on_lost=keep")
+    cluster.settle("a")
+    before, said = cluster.owners(), len(program.all("owns"))
+    with redis.frozen():
+        cluster.wait_said("a", "next try in 1.")  # it has been silent for longer than is believed
+        assert cluster.owners() == before
+    cluster.wait_said("a", "member of pollers")
+    assert all(event["keys"] for event in program.all("owns")[said:])
 
 
 def test_a_driver_that_is_not_there_is_said_once(start: Callable[..., Program]) -> None:

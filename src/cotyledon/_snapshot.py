@@ -81,6 +81,7 @@ def _worker(
             deaths,
             second_pid,
             second_state,
+            figures={},  # of its own: the default is of a type that does not pickle
         )
     child = children.get(worker.key)
     beaten_at = 0 if child is None or beat is None else beat(child.place)

@@ -74,8 +74,9 @@ def main(url: str, host: str, *options: str) -> None:
     if method != "fork":
         manager.mp_context = multiprocessing.get_context(method)
     manager.register_hooks(on_event=on_event)
+    on_lost = given.pop("on_lost", "stop")
     given = {name: float(value) for name, value in {"membership_timeout": 3, **given}.items()}
-    group = tooz.Group(manager, url, "pollers", host=host, **given)
+    group = tooz.Group(manager, url, "pollers", host=host, on_lost=on_lost, **given)
     poller = group.add(Poller, workers=workers, policy=policy)
     if others:
         group.add(Other, workers=others)

@@ -59,23 +59,32 @@ class Beat(cotyledon.Service):
         self._options = options
         self._stopping = threading.Event()
         self._over = threading.Event()
-        self._said = ""
-        self.status(f"joining {settings.group} at {settings.url}")
+        self._said = f"joining {settings.group} at {settings.url}"
+        self._told: tuple[str, dict[str, float]] = (self._said, {})
+        self.status(self._said)
 
     def run(self) -> None:
         """Be a member, until it is told to stop."""
+        try:
+            membership = Membership(
+                self._settings,
+                self._connector(),
+                self._memory,
+                clock,
+                _chance,
+                self._say,
+                self._words,
+                entry=time.time_ns() // 1_000_000,
+            )
+            self._go_on(membership.holdings)
+            self._step_after_step(membership)
+            if self._memory.stopping or not _lives(self._memory.master):
+                membership.leave()
+        finally:
+            self._over.set()
+
+    def _step_after_step(self, membership: Membership) -> None:
         memory, crew = self._memory, Crew()
-        membership = Membership(
-            self._settings,
-            self._connector(),
-            memory,
-            clock,
-            _chance,
-            self._say,
-            self._words,
-            entry=time.time_ns() // 1_000_000,
-        )
-        self._go_on(membership.holdings)
         first = clock() + FIRST
         while not self._stopping.is_set():
             self.heartbeat()
@@ -83,12 +92,17 @@ class Beat(cotyledon.Service):
             ready = {name: memory.crew(number) for number, name in enumerate(names)}
             workers = crew.count(clock(), ready)
             if workers or clock() >= first:
-                self._stopping.wait(membership.step(workers))
+                wait = membership.step(workers)
             else:  # it would join twice
-                self._stopping.wait(0.05)
-        if memory.stopping or not _lives(memory.master):
-            membership.leave()
-        self._over.set()
+                wait = 0.05
+            self._tell(membership)
+            self._stopping.wait(wait)
+
+    def _tell(self, membership: Membership) -> None:
+        now = (self._said, membership.figures())
+        if now != self._told:
+            self._told = now
+            self.status(*now)
 
     def terminate(self) -> None:
         """Leave the group if the manager stops; a successor of this worker goes on being it."""
@@ -124,8 +138,8 @@ class Beat(cotyledon.Service):
         return connect
 
     def _go_on(self, holdings: Holdings) -> None:
-        """Take over from a predecessor that has ended a moment ago."""
-        if self._memory.until > clock():
+        """Take over from a predecessor, if there was one."""
+        if self._memory.version:
             holdings.adopt(self._memory.arcs().services, self._memory.until)
 
     def _words(self, error: Exception) -> str:
@@ -134,12 +148,10 @@ class Beat(cotyledon.Service):
         login = self._url.partition("://")[2].rpartition("@")[0]
         for secret in sorted({login, *login.split(":", 1)} - {""}, key=len, reverse=True):
             text = text.replace(secret, "***")
-        return f"{type(error).__name__}: {text[:120]}" if text else type(error).__name__
+        return f"{type(error).__name__}: {text[:90]}" if text else type(error).__name__
 
     def _say(self, text: str) -> None:
-        if text != self._said:
-            self._said = text
-            self.status(text)
+        self._said = text
 
 
 def _chance() -> float:

@@ -87,7 +87,13 @@ class Connection:
         """Let go of the connection."""
         # Or it would leave these first, and wait for an answer for ever.
         getattr(self._coordinator, "_joined_groups", set()).clear()
-        self._coordinator.stop()
+        try:
+            self._coordinator.stop()
+        finally:
+            # The driver of etcd leaves its connection to the garbage collector.
+            session = getattr(getattr(self._coordinator, "client", None), "session", None)
+            if session is not None:
+                session.close()
 
 
 def _scheme(url: str) -> str:

@@ -9,6 +9,7 @@ import math
 import os
 import re
 import socket
+import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -145,12 +146,13 @@ class Group:
         settings = self._settings
         share = Share(self._memory, number, settings.group, settings.host, self._keep)
         before = (self._beat, *after)
-        added = self._manager.add(
-            service, workers, args, {**given, "share": share}, policy=policy, after=before
-        )
-        self._services[name] = number
-        self._memory.name(number, name)
-        self._roll.follow(added, number)
+        with self._roll.lock:  # its first worker may be ready before this has returned
+            added = self._manager.add(
+                service, workers, args, {**given, "share": share}, policy=policy, after=before
+            )
+            self._services[name] = number
+            self._memory.name(number, name)
+            self._roll.follow(added, number)
         return added
 
 
@@ -158,6 +160,8 @@ class _Roll:
     """The hook that notes which workers are ready, and which process each of them is."""
 
     def __init__(self, memory: Memory) -> None:
+        self.lock = threading.RLock()
+        """Held while a service is added: a moment, even for the master."""
         self._memory = memory
         self._numbers: dict[ServiceId, int] = {}
         self._ready: dict[tuple[int, int], list[int]] = {}
@@ -173,6 +177,10 @@ class _Roll:
 
     def __call__(self, notice: notices.Notice) -> None:
         """Take in one notice."""
+        with self.lock:
+            self._take(notice)
+
+    def _take(self, notice: notices.Notice) -> None:
         match notice:
             case notices.WorkerStarted():
                 self._memory.master = os.getpid()
@@ -181,7 +189,7 @@ class _Roll:
             case notices.WorkerDied(service_id=service, worker_id=worker_id, death=death):
                 self._died(service, worker_id, death)
             case notices.ServiceGone(service_id=service):
-                self._numbers.pop(service, None)
+                self._forget(service)
             case notices.Stopping():
                 self._memory.stop()
             case _:
@@ -208,6 +216,14 @@ class _Roll:
         if death.reason == "scaled down" and not left:
             self._slots.setdefault(number, set()).discard(worker_id)
         self._enter(number, worker_id, left)
+
+    def _forget(self, service: ServiceId) -> None:
+        """Let another service have the place of one that is gone."""
+        number = self._numbers.pop(service, None)
+        if number is not None:
+            slots = self._slots.pop(number, set())
+            for worker_id in sorted(slots):
+                self._enter(number, worker_id, [])
 
     def _enter(self, number: int, worker_id: int, there: list[int]) -> None:
         """Note who is in a slot: a successor waits for the end of its predecessor."""

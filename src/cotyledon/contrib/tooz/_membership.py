@@ -126,6 +126,8 @@ class Membership:
         self._conflict_since = 0
         self.rejoined = 0
         """How often it was found to be no member any more."""
+        self.unanswered = 0
+        """How many requests have failed."""
 
     def step(self, workers: Mapping[str, int]) -> float:
         """Do what is due; return the seconds until the next step.
@@ -210,6 +212,7 @@ class Membership:
 
     def _failed(self, error: Exception) -> float:
         self._failures += 1
+        self.unanswered += 1
         settings = self._settings
         if self._me is not None and (
             self._clock() >= self.holdings.until and self._failures >= _GIVE_UP
@@ -234,7 +237,9 @@ class Membership:
         pause = max(settings.poll, len(holdings.members) / LOOKS_PER_SECOND)
         pause = min(pause, settings.stale / SECOND / 4)
         due = (self._renewed + settings.renewal - self._clock()) / SECOND
-        return max(0.0, min(pause * (0.9 + self._chance() / 5), due))
+        if due < pause * 1.25:  # a look that is under way would hold it up
+            return max(0.0, due)
+        return pause * (0.9 + self._chance() / 5)
 
     def _tell(self) -> None:
         settings, holdings = self._settings, self.holdings
@@ -263,6 +268,16 @@ class Membership:
         now = self._clock()
         self._conflict_since = self._conflict_since or now
         return now - self._conflict_since > self._settings.timeout * 2
+
+    def figures(self) -> dict[str, float]:
+        """Return what there is to count."""
+        members = self.holdings.members.values()
+        return {
+            "managers": len(members),
+            "workers": sum(count for member in members for _, count in member.workers),
+            "rejoined": self.rejoined,
+            "unanswered": self.unanswered,
+        }
 
     def leave(self) -> None:
         """Own nothing any more, and leave; others know when they look the next time."""

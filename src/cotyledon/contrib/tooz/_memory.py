@@ -29,7 +29,7 @@ _VERSION, _UNTIL, _CREW, _STOPPING, _NAMED, _MASTER = range(6)  # cells of the f
 _COUNTS = 16  # and from here on: one cell for each service
 _NAME = 256  # bytes for the name of a service
 _CREWS = _PAGE + SERVICES * _NAME
-_PLACE = 32 << 20  # bytes for the arcs; what is not written to takes no memory
+_PLACE = 64 << 20  # bytes for the arcs; what is not written to takes no memory
 _PLACES = _CREWS + SERVICES * WORKERS * 4
 _SIZE = _PLACES + 2 * _PLACE
 _HEAD = 16  # bytes before the arcs: their length and their checksum
@@ -152,6 +152,7 @@ class Memory:
             pid: of the process; 0: none.
             count: how many workers the service has, with those that are not there at the moment.
         """
+        self._cells[_CREW] += 1
         self._pids[number * WORKERS + worker_id] = pid
         self._cells[_COUNTS + number] = count
         self._cells[_CREW] += 1
@@ -159,7 +160,11 @@ class Memory:
 
     @property
     def crew_version(self) -> int:
-        """It changes with what :meth:`crew` returns, and after it."""
+        """It changes with what :meth:`crew` returns; odd: that is being changed at the moment.
+
+        Nobody owns by a crew that is being changed: some would by what it was, others by what it
+        is going to be.
+        """
         return int(self._cells[_CREW])
 
     def crew(self, number: int) -> list[int]:

@@ -81,10 +81,11 @@ class Partition:
         memory = self._memory
         for _ in range(_TRIES):
             until = memory.until  # before the versions: it is stored after them
-            known = self._known
-            if known.version == memory.version and known.crew_version == memory.crew_version:
+            known, crew_version = self._known, memory.crew_version
+            if known.version == memory.version and known.crew_version == crew_version:
                 break
-            self._learn()
+            if not crew_version & 1:
+                self._learn()
         else:
             return False  # it changes faster than it can be read
         if not known.mine:
@@ -114,7 +115,13 @@ class Partition:
             self._callbacks.append(callback)
             if len(self._callbacks) > 1:
                 return
-        threading.Thread(target=self._listen, name="partition", daemon=True).start()
+        bell = select.epoll()
+        # Each who waits is woken by each ringing, and nobody reads.
+        bell.register(self._memory.bell, select.EPOLLIN | select.EPOLLET)
+        # What happens from here on is told, however late the thread begins.
+        threading.Thread(
+            target=self._listen, args=(bell, *self._phase()), name="partition", daemon=True
+        ).start()
 
     def _learn(self) -> None:
         memory = self._memory
@@ -149,11 +156,7 @@ class Partition:
 
     # Changes
 
-    def _listen(self) -> None:
-        bell = select.epoll()
-        # Each who waits is woken by each ringing, and nobody reads.
-        bell.register(self._memory.bell, select.EPOLLIN | select.EPOLLET)
-        seen, wait = self._phase()
+    def _listen(self, bell: select.epoll, seen: tuple[int, ...], wait: float | None) -> None:
         while True:
             bell.poll(wait)
             phase, wait = self._phase()
