@@ -84,7 +84,8 @@ class Beat(cotyledon.Service):
             self._over.set()
 
     def _step_after_step(self, membership: Membership) -> None:
-        memory, crew = self._memory, Crew()
+        memory = self._memory
+        crew = Crew(at_once=memory.until > clock())
         first = clock() + FIRST
         while not self._stopping.is_set():
             self.heartbeat()
