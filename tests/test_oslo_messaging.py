@@ -203,6 +203,22 @@ def test_what_fails_or_is_put_back_comes_again(topic: Topic) -> None:
     assert topic.left() == 0
 
 
+def test_an_endpoint_that_calls_sys_exit_has_failed(topic: Topic) -> None:
+    """A call that calls sys.exit() is answered with an error, and a notification comes again,
+    however many of them do.
+    """
+    program = topic.served("calls", workers=1, threads=1)
+    error = topic.call("leave")
+    assert (error.name, "SystemExit(7)" in error.fields["text"]) == ("error", True)
+    assert topic.call("echo", n=7)["value"] == 7
+    assert program.stop() == 0
+    program = topic.served("notes", workers=1, threads=1, retry_after=0.1)
+    topic.notify("leave", 3)
+    assert {event.fields["n"] for event in program.collect(3, "noted")} == {0, 1, 2}
+    assert program.stop() == 0
+    assert topic.left() == 0
+
+
 def test_a_stop_finishes_notifications_and_gives_back_the_rest(topic: Topic) -> None:
     """On TERM what runs is finished and acknowledged, once; what was not begun stays queued."""
     program = topic.served("notes", workers=1, threads=2)

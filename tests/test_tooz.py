@@ -193,7 +193,25 @@ def test_a_service_without_workers_has_none() -> None:
     crew.count(now + STEADY, {"s": [1, 2]})
     now += STEADY + ABSENT + 1
     crew.count(now, {"s": [0, 0]})
-    assert crew.count(now + STEADY, {"s": []}) == {}
+    assert crew.count(now + STEADY, {"s": [0, 0]}) == {}
+
+
+def test_who_is_scaled_to_nothing_says_so_at_once() -> None:
+    """A service that is to have no workers is not waited for."""
+    crew, now = Crew(), SECOND
+    crew.count(now, {"s": [1, 2]})
+    now += STEADY
+    assert crew.count(now, {"s": [1, 2]}) == {"s": 2}
+    crew.count(now + 1, {"s": []})
+    assert crew.count(now + 1 + STEADY, {"s": []}) == {}
+
+
+def test_who_goes_on_for_another_tells_the_first_count() -> None:
+    """The first count is told at once, and all others when they are steady."""
+    crew, now = Crew(at_once=True), SECOND
+    assert crew.count(now, {"s": [1, 2]}) == {"s": 2}
+    assert crew.count(now + 1, {"s": [1, 2, 3]}) == {"s": 2}
+    assert crew.count(now + 1 + STEADY, {"s": [1, 2, 3]}) == {"s": 3}
 
 
 # Shared memory

@@ -12,6 +12,7 @@ import pytest
 from tests.harness import TIMEOUT, Program, descendants, until, wait_gone
 from tests.servers import Redis, Server
 from tests.test_docs import examples
+from tests.test_tooz_servers import BRIEF
 from tests.tooz_support import KEYS, KINDS, Cluster, started
 
 pytestmark = [pytest.mark.real, pytest.mark.servers, pytest.mark.once]
@@ -81,6 +82,7 @@ def test_a_group_outlives_what_happens_to_its_server(
     until(lambda: "no longer a member" in cluster.programs["b"].stderr(), "b has noticed")
     cluster.settle("a", "b")
     assert cluster.owners() == before  # the same processes, and the same ring
+    assert cluster.overlap() < BRIEF
     for host in ("a", "b"):
         cluster.stop(host)
 
@@ -263,3 +265,21 @@ def test_the_example_of_the_page_runs(redis: Server, tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=30)
     assert (process.returncode, wanted) == (0, set()), errors
+
+
+def test_the_model_runs() -> None:
+    """The model that the page's figures are of can be run, and the work of one moves alone."""
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "bench.ring", "20"],
+        cwd=Path(__file__).parent.parent,
+        stdout=subprocess.PIPE,
+        timeout=TIMEOUT * 2,
+        check=True,
+        text=True,
+    )
+    rows = dict(line.strip("| ").split(" | ") for line in ended.stdout.splitlines()[2:])
+    assert rows["connections at the server"] == "20"
+    assert rows["work that moves between those that stay"] == "0.0000%"
+    assert float(rows["work that moves when a manager leaves"].rstrip("%")) == pytest.approx(
+        5, 0.2
+    )

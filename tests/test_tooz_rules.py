@@ -9,6 +9,7 @@ from unittest import mock
 import pytest
 
 from cotyledon.contrib.tooz import _members, _membership, _ring
+from cotyledon.contrib.tooz._members import Holdings
 from cotyledon.contrib.tooz._membership import SECOND, Membership, Settings
 from tests.tooz_world import TIMEOUT, FakeServer, Manager, World
 
@@ -98,6 +99,32 @@ def play(seed: int, trouble: Trouble | None = None) -> None:
         world.close()
 
 
+def forget(seed: int) -> None:
+    """Have a server forget its members, again and again; look all the time."""
+    world = World(seed)
+    world.late, world.lost = world.chance.choice([(0, 0), (0.02, 0.02)])
+    try:
+        for number in range(world.chance.randint(2, 5)):
+            Manager(world, f"host{number}")
+        world.run(20, at_most_one)
+        for _ in range(5):
+            world.entries.clear()
+            world.frozen_until = world.now + world.chance.choice([0, 0, SECOND, 3 * SECOND])
+            if world.chance.random() < 0.3:
+                world.chance.choice(world.managers).kill_beat(world.chance.uniform(0.1, 2))
+            world.run(world.chance.uniform(0.1, 8), at_most_one)
+        world.late = world.lost = 0
+        world.run(20, at_most_one)
+        exactly_one(world)
+    finally:
+        world.close()
+
+
+def forget_many(seeds: Iterable[int]) -> None:
+    for seed in seeds:
+        forget(seed)
+
+
 def play_many(seeds: Iterable[int], trouble: Trouble | None = None) -> None:
     for seed in seeds:
         play(seed, trouble)
@@ -109,6 +136,7 @@ def test_no_key_has_two_owners_and_each_has_one_in_the_end(start: int) -> None:
     play_many(range(start, start + 20))
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("planted", ["wait", "departures", "fence", "leave"])
 def test_a_rule_that_is_left_out_is_noticed(planted: str) -> None:
     """Without any one of the rules, some run shows a key with two owners."""
@@ -124,10 +152,30 @@ def test_a_rule_that_is_left_out_is_noticed(planted: str) -> None:
         play_many(range(300), trouble)
 
 
+def test_a_server_that_forgets_everybody() -> None:
+    """When a server comes back empty no key has two owners, and soon each has one again."""
+    forget_many(range(20))
+
+
 def leave_without_a_word(membership: Any) -> None:
     """Leave, and own what was owned."""
     if membership._server is not None:
         _membership._quietly(membership._server.leave)
+
+
+def lose_without_doubt(holdings: Holdings) -> None:
+    """Own nothing, and trust the next look."""
+    holdings.until, holdings.arcs, holdings.members, holdings._known = 0, {}, {}, False
+
+
+@pytest.mark.once
+def test_doubt_that_is_left_out_is_noticed() -> None:
+    """Who trusts to be alone at a server that has forgotten everybody owns what others own."""
+    with (
+        mock.patch.object(Holdings, "lose", lose_without_doubt),
+        pytest.raises(Doubled),
+    ):
+        forget_many(range(100))
 
 
 def settled(*hosts: str) -> World:

@@ -4,6 +4,7 @@ Responsible for putting together what the workers of several programs have said.
 it owns when it changes; what a dead one had said is void from the instant of its death.
 """
 
+import itertools
 import os
 import signal
 import time
@@ -104,8 +105,20 @@ class Cluster:
                     covered = max(covered, end)
         return longest
 
-    def _spans(self, key: int) -> Iterator[Span]:
-        for name, program in self.programs.items():
+    def overlap(self) -> float:
+        """Return for how long at most workers of two managers owned one key."""
+        longest = 0.0
+        for key in range(KEYS):
+            spans = [(span, name) for name in self.programs for span in self._spans(key, name)]
+            for (one, of_one), (other, of_other) in itertools.combinations(spans, 2):
+                if of_one != of_other:
+                    both = min(one.end, other.end) - max(one.begin, other.begin)
+                    longest = max(longest, both)
+        return longest
+
+    def _spans(self, key: int, *names: str) -> Iterator[Span]:
+        for name in names or self.programs:
+            program = self.programs[name]
             begun: dict[int, float] = {}
             for event in program.all("owns"):
                 if key in event.fields["keys"]:

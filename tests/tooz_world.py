@@ -184,7 +184,7 @@ class Process:
             entry=world.now // 1000,
         )
         self.membership = membership
-        if manager.until > world.now:
+        if manager.published:
             membership.holdings.adopt(manager.arcs, manager.until)
         while not self.leaving:
             workers = {SERVICE: manager.workers} if manager.workers else {}
@@ -205,6 +205,7 @@ class Manager:
         self.owned: list[tuple[int, int]] = []
         self.until = 0
         self.said = ""
+        self.published = False
         self.alive = True
         world.managers.append(self)
         self.process: Process | None = Process(world, self)
@@ -214,6 +215,7 @@ class Manager:
     def publish(self, services: Mapping[str, Sequence[Holding]], until: int) -> None:
         self.arcs = {name: list(arcs) for name, arcs in services.items()}
         self.until = until
+        self.published = True
         self.owned = [
             (place, arc.since)
             for arc in self.arcs.get(SERVICE, ())

@@ -39,6 +39,9 @@ class Calls:
     def fail(self, context: dict[str, Any], text: str) -> None:
         raise ValueError(text)
 
+    def leave(self, context: dict[str, Any]) -> None:
+        sys.exit(7)
+
     def pid(self, context: dict[str, Any]) -> int:
         return os.getpid()
 
@@ -58,6 +61,8 @@ class Notes:
             return "requeue"
         if kind == "fail" and not first(payload):
             raise ValueError("not yet")
+        if kind == "leave" and not first(payload):
+            sys.exit(7)
         event("noted", n=payload)
         return None
 

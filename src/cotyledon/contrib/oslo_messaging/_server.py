@@ -100,9 +100,12 @@ class _CallDispatcher(RPCDispatcher):  # type: ignore[misc]
         except ExpectedException:  # an answer as good as any
             self._intake.count("handled")
             raise
-        except BaseException:
+        except Exception:
             self._intake.count("failed")
             raise
+        except BaseException as error:  # sys.exit() in an endpoint: its caller is told as well
+            self._intake.count("failed")
+            raise RuntimeError(f"the endpoint has raised {error!r}") from error
         self._intake.count("handled")
         return result
 
@@ -118,6 +121,12 @@ class _NotificationDispatcher(NotificationDispatcher):  # type: ignore[misc]
         result = requeue
         try:
             result = super().dispatch(incoming)
+        except Exception:
+            raise
+        except BaseException:
+            # Such as sys.exit() in an endpoint. Whoever let it pass would keep the notification,
+            # and with it the place of another one, for as long as the worker lives.
+            LOG.exception("an endpoint has failed")
         finally:
             self._intake.count("requeued" if result == requeue else "handled")
             if result == requeue:

@@ -84,7 +84,8 @@ class Beat(cotyledon.Service):
             self._over.set()
 
     def _step_after_step(self, membership: Membership) -> None:
-        memory, crew = self._memory, Crew()
+        memory = self._memory
+        crew = Crew(at_once=memory.until > clock())
         first = clock() + FIRST
         while not self._stopping.is_set():
             self.heartbeat()
@@ -138,8 +139,8 @@ class Beat(cotyledon.Service):
         return connect
 
     def _go_on(self, holdings: Holdings) -> None:
-        """Take over from a predecessor that has ended a moment ago."""
-        if self._memory.until > clock():
+        """Take over from a predecessor, if there was one."""
+        if self._memory.version:
             holdings.adopt(self._memory.arcs().services, self._memory.until)
 
     def _words(self, error: Exception) -> str:

@@ -19,9 +19,15 @@ LONGEST = 2 * SECOND
 
 
 class Crew:
-    """Counts workers."""
+    """Counts workers.
 
-    def __init__(self) -> None:
+    Args:
+        at_once: whether the first count is told without waiting for another one like it: whoever
+            goes on for a predecessor has no time to lose, and finds the workers as they are.
+    """
+
+    def __init__(self, *, at_once: bool = False) -> None:
+        self._steady = 0 if at_once else STEADY
         self._seen: dict[tuple[str, int], int] = {}  # when a slot was last ready
         self._told: dict[str, int] = {}
         self._next: dict[str, int] = {}
@@ -41,7 +47,9 @@ class Crew:
                     self._seen[name, worker_id] = now
         found: dict[str, int] = {}
         for (name, _), seen in list(self._seen.items()):
-            longest = MISSED if any(ready.get(name, ())) else ABSENT
+            slots = ready.get(name, ())
+            # Without a slot it is not that workers are away: it was scaled to nothing.
+            longest = MISSED if any(slots) else ABSENT if slots else 0
             if now - seen <= longest:
                 found[name] = found.get(name, 0) + 1
         if found == self._told:
@@ -50,6 +58,6 @@ class Crew:
         if found != self._next:
             self._next, self._next_since = found, now
         self._differs_since = self._differs_since or now
-        if now - self._next_since >= STEADY or now - self._differs_since >= LONGEST:
-            self._told, self._differs_since = found, 0
+        if now - self._next_since >= self._steady or now - self._differs_since >= LONGEST:
+            self._told, self._differs_since, self._steady = found, 0, STEADY
         return self._told

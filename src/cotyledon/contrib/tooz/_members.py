@@ -13,6 +13,9 @@ and *wait*, which is a little more than twice that:
 4. A manager that sees nothing but departures has at once the arcs of those who have left: they
    have stopped owning before they left, or before their membership ran out. If it has been
    waiting, it waits until the end of that.
+5. A manager that is alone waits for nothing: the others have stopped owning. One that has lost its
+   membership, or whose process is not its first, does not trust that for *wait*: the server may
+   have forgotten the others as well, who have not noticed yet.
 
 Why this is enough: suppose that A and B own one key at the same instant, by looks that they made
 at *a* and, not before that, at *b*. A is a member at *b*, since who leaves has stopped owning. So
@@ -113,9 +116,17 @@ class Holdings:
         self._rings: dict[str, Ring] = {}
         self._settles = 0  # who gains an arc now waits until then
         self._known = False  # the look before this one can be compared with
+        self._doubts = False  # at the next look: whether to be alone means anything
+        self._alone_from = 0  # it does, from then on
 
     def adopt(self, arcs: Mapping[str, Sequence[Holding]], until: int) -> None:
-        """Go on with what another process has held for this manager until a moment ago."""
+        """Go on with what another process has held for this manager.
+
+        Args:
+            arcs: what it has held.
+            until: when that is not believed any more; it may be in the past.
+        """
+        self._doubts = True
         self.arcs = {service: list(held) for service, held in arcs.items()}
         self.until = until
 
@@ -125,6 +136,7 @@ class Holdings:
         self.arcs = {}
         self.members = {}
         self._known = False
+        self._doubts = True
 
     def see(self, look: Look, services: Iterable[str]) -> bool:
         """Take in a look that has the manager itself among the members.
@@ -139,7 +151,11 @@ class Holdings:
             m for m in look.members if m.host == self.host and m.token != self.token
         )
         fresh = look.ended >= self.until
-        alone = all(m.token == self.token for m in look.members)
+        if self._doubts:
+            self._doubts, self._alone_from = False, look.ended + self.wait
+        alone = look.ended >= self._alone_from and all(
+            member.token == self.token for member in look.members
+        )
         if fresh or alone:
             self.arcs = {}
             self._settles = 0 if alone else look.ended + self.wait
