@@ -15,14 +15,22 @@ Example:
         manager.add(Poller, workers=3)
 """
 
+import warnings
 from importlib.util import find_spec
 
 if find_spec("futurist") is None:
     raise ImportError(
-        "cotyledon.contrib.futurist needs futurist: "
-        "install it with: pip install 'cotyledon[futurist]'"
+        "cotyledon.contrib.futurist needs futurist: pip install 'cotyledon[futurist]'"
     )
 
-from cotyledon.contrib.futurist.service import Partition, PeriodicService, Share, on_one_worker
+with warnings.catch_warnings():
+    # futurist imports eventlet where that is there, and nothing here uses it.
+    warnings.filterwarnings("ignore", r"\s*Eventlet is deprecated")
+    from cotyledon.contrib.futurist.service import (
+        Partition,
+        PeriodicService,
+        Share,
+        on_one_worker,
+    )
 
 __all__ = ["Partition", "PeriodicService", "Share", "on_one_worker"]

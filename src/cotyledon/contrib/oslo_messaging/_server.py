@@ -7,6 +7,7 @@ oslo.messaging. Never retries and never waits for the end: that is the service.
 
 import logging
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,23 +16,26 @@ from oslo_config import cfg
 from cotyledon.contrib.oslo_messaging._driver import Listening, add_options
 from cotyledon.contrib.oslo_messaging._intake import Intake
 
-try:
-    # Before oslo.messaging imports oslo.service, which would take eventlet where that is there.
-    from oslo_service import backend as _backend
-except ImportError:
-    pass  # a release that has no choice
-else:
+with warnings.catch_warnings():
+    # futurist imports eventlet for them where that is there, and nothing here uses it.
+    warnings.filterwarnings("ignore", r"\s*Eventlet is deprecated")
     try:
-        _backend.init_backend(_backend.BackendType.THREADING)
-    except Exception:
-        pass  # the program has chosen already
+        # Before oslo.messaging imports oslo.service, which would take eventlet if that is there.
+        from oslo_service import backend as _backend
+    except ImportError:
+        pass  # a release that has no choice
+    else:
+        try:
+            _backend.init_backend(_backend.BackendType.THREADING)
+        except Exception:
+            pass  # the program has chosen already
 
-import oslo_messaging
-from oslo_messaging import opts
-from oslo_messaging.notify.dispatcher import NotificationDispatcher
-from oslo_messaging.notify.listener import NotificationServer
-from oslo_messaging.rpc.dispatcher import ExpectedException, RPCDispatcher
-from oslo_messaging.rpc.server import RPCServer
+    import oslo_messaging
+    from oslo_messaging import opts
+    from oslo_messaging.notify.dispatcher import NotificationDispatcher
+    from oslo_messaging.notify.listener import NotificationServer
+    from oslo_messaging.rpc.dispatcher import ExpectedException, RPCDispatcher
+    from oslo_messaging.rpc.server import RPCServer
 
 LOG = logging.getLogger("cotyledon.oslo_messaging")
 POLL = 1.0
