@@ -245,8 +245,7 @@ def test_a_missing_extra_is_named():
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
     assert done.stdout == (
-        "cotyledon.contrib.uvicorn needs uvicorn: install it with: "
-        "pip install 'cotyledon[uvicorn]'\n"
+        "cotyledon.contrib.uvicorn needs uvicorn: pip install 'cotyledon[uvicorn]'\n"
     )
 
 

@@ -11,7 +11,13 @@ import copy
 import functools
 import logging
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
+
+if find_spec("oslo_config") is None:
+    raise ImportError(
+        "cotyledon.oslo_config_glue needs oslo.config: pip install 'cotyledon[oslo]'"
+    )
 
 from oslo_config import cfg
 

@@ -11,7 +11,7 @@ from cotyledon.cli.app import app, for_manager
 from cotyledon.cli.faults import Exit, Fault
 
 
-@click.command()
+@click.command(short_help="Exit with 0 if the manager is healthy, else with 1.")
 @for_manager
 @click.option("--ready", is_flag=True, help="Also require that every wanted worker is ready.")
 @click.option(
@@ -36,7 +36,7 @@ def top(where: str | None) -> int:
     from cotyledon.contrib.top import main
 
     if find_spec("textual") is None:
-        raise Fault(Exit.USAGE, "top needs textual: pip install 'cotyledon[top]'")
+        raise Fault(Exit.USAGE, "top needs Textual: pip install 'cotyledon[top]'")
     with connect(where) as client:  # which one is meant, and whether it is there
         path = client.path
     return main(path)

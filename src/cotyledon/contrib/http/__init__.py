@@ -19,8 +19,7 @@ _MISSING = [
 ]
 if _MISSING:
     raise ImportError(
-        f"cotyledon.contrib.http needs {', '.join(_MISSING)}: "
-        "install it with: pip install 'cotyledon[http]'"
+        f"cotyledon.contrib.http needs {', '.join(_MISSING)}: pip install 'cotyledon[http]'"
     )
 
 from cotyledon.contrib.http.service import HttpService  # noqa: E402  (after the hint)

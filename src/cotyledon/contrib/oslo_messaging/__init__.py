@@ -20,7 +20,7 @@ from importlib.util import find_spec
 if find_spec("oslo_messaging") is None:
     raise ImportError(
         "cotyledon.contrib.oslo_messaging needs oslo.messaging: "
-        "install it with: pip install 'cotyledon[oslo-messaging]'"
+        "pip install 'cotyledon[oslo-messaging]'"
     )
 
 from cotyledon.contrib.oslo_messaging._service import NotificationService, RPCService

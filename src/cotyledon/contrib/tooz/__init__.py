@@ -21,9 +21,7 @@ Example:
 from importlib.util import find_spec
 
 if find_spec("tooz") is None:
-    raise ImportError(
-        "cotyledon.contrib.tooz needs tooz: install it with: pip install 'cotyledon[tooz]'"
-    )
+    raise ImportError("cotyledon.contrib.tooz needs tooz: pip install 'cotyledon[tooz]'")
 
 from cotyledon.contrib.tooz._group import Group
 from cotyledon.contrib.tooz._partition import Partition, Share

@@ -14,7 +14,7 @@ from cotyledon import control
 # Those of the command.
 _STATUSES = {"no-manager": 4, "timeout": 6, "forbidden": 7}
 _TERMINAL_NEEDED = "top needs a terminal; `cotyledon status` prints what it would show"
-_TEXTUAL_NEEDED = "top needs Textual, which is not installed: pip install 'cotyledon[top]'"
+_TEXTUAL_NEEDED = "top needs Textual: pip install 'cotyledon[top]'"
 
 
 def main(where: str) -> int:

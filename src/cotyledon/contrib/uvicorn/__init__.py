@@ -14,10 +14,7 @@ Example:
 from importlib.util import find_spec
 
 if find_spec("uvicorn") is None:
-    raise ImportError(
-        "cotyledon.contrib.uvicorn needs uvicorn: "
-        "install it with: pip install 'cotyledon[uvicorn]'"
-    )
+    raise ImportError("cotyledon.contrib.uvicorn needs uvicorn: pip install 'cotyledon[uvicorn]'")
 
 from cotyledon.contrib.uvicorn._service import UvicornService
 
