@@ -300,7 +300,7 @@ def test_a_signal_goes_to_one_worker_or_to_all(shell):
         (("stacks", "Web"), 2, "expected SERVICE/ID"),
         (("restart", "Web/x"), 2, "expected SERVICE or SERVICE/ID"),
         (("scale", "Web", "-1"), 2, "scale"),
-        (("scale", "Web", "many"), 2, "many"),
+        (("scale", "Web", "many"), 2, "'many' is not a valid integer;"),
         (("nothing",), 2, "no such command 'nothing'"),
         (("status", "--frobnicate"), 2, "--frobnicate"),
     ],

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from cotyledon.cli import app as command
-from cotyledon.cli import logs, words
+from cotyledon.cli import logs, tables, words
 from cotyledon.cli.faults import Exit
 from cotyledon.cli.telling import event_line, state_of
 from cotyledon.cli.unit import Wanted, installed, text
@@ -235,6 +235,15 @@ def test_states_of_services_are_the_worst_that_is_true():
     assert state_of(service("ready", reloading=True)) == "reloading"
     assert state_of(service("ready", gave_up=True)) == "given up"
     assert state_of(service("ready", "waiting")) == "degraded"
+
+
+def test_what_a_worker_says_is_not_taken_for_a_death():
+    """The last column begins with a death, if there was one, and marks what the worker says."""
+    worker = {
+        "id": 0, "state": "ready", "pid": 7, "next_start_in": None, "status": "at work",
+        "deaths": [], "generation": 0, "uptime": 1.0, "private": None, "shared": None,
+    }  # fmt: skip
+    assert tables._worker_row(worker)[-1][0] == "says: at work"
 
 
 def test_an_event_of_a_kind_that_is_not_known_is_told_all_the_same():

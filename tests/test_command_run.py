@@ -222,7 +222,14 @@ def test_piped_lines_are_json_with_the_worker(shell):
     program = shell.run(WEB)
     program.wait_for("run")
     until(lambda: "at work" in program.stderr(), "the worker's line")
-    assert program.stop() == 0
+    shell.ask("scale", "Web", "1")
+    shell.ask("stop", "--wait")
+    assert program.wait() == 0
+    asked = r"of user \d+ asks for a (.+?)\","
+    assert re.findall(asked, program.stderr()) == [
+        "scale: {'service': 'Web', 'workers': 1}",
+        "stop",
+    ]
     lines = [json.loads(line) for line in program.stderr().splitlines()]
     [line] = [one for one in lines if one["logger"] == "shop"]
     assert line["message"] == "at work\nfor ever"

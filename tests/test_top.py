@@ -255,7 +255,7 @@ def test_keys_scale_reload_and_restart_after_a_confirmation(start, tmp_path):
         assert isinstance(app.screen, Confirm)
         await pilot.press("n")
         await pilot.press("r", "y")
-        await until(pilot, seen(pilot, "reload 1 has reached every worker"), "the reload")
+        await until(pilot, seen(pilot, "rollout 1 has reached every worker"), "the reload")
         after = await until(pilot, lambda: not pids(app) & before and pids(app), "others")
 
         await pilot.press("down", "R", "y")

@@ -82,10 +82,10 @@ class Telling:
                 text = "%s worker(%d): exit status %s, not started again until a reload"
                 note(ERROR, text, self._name(service), worker_id, status)
             case fx.RolloutFinished(service, generation):
-                text = "%s: reload %d has reached every worker"
+                text = "%s: rollout %d has reached every worker"
                 note(INFO, text, self._name(service), generation)
             case fx.RolloutFailed(service, generation, behind):
-                text = "%s: reload %d has failed, %s; %d workers still run as before it"
+                text = "%s: rollout %d has failed, %s; %d workers still run as before it"
                 why = rollout_failure(effect)
                 note(ERROR, text, self._name(service), generation, why, behind)
             case fx.Unkillable(_, service, worker_id, left_behind):

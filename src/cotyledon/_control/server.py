@@ -310,8 +310,11 @@ class Server:
             self._desk.do(request, answer)
             if request.do in COMMANDS:
                 pid, user, _ = _peer(client.fd)
-                text = "process %d of user %d asks for a %s: %s"
-                self._say(INFO, text, pid, user, request.do, shown(request.fields))
+                fields = {name: one for name, one in request.fields.items() if one is not None}
+                more = f": {shown(fields)}" if fields else ""
+                self._say(
+                    INFO, "process %d of user %d asks for a %s%s", pid, user, request.do, more
+                )
         except Refused as refused:
             self._answer(client, number, refused)
 

@@ -74,7 +74,7 @@ def reload(service: str | None, where: str | None, wait: bool, timeout: float) -
     return _tell(outcome)
 
 
-@click.command()
+@click.command(short_help="Replace workers, a few at a time, or one at once.")
 @click.argument("service", metavar="SERVICE[/ID]", shell_complete=complete_services)
 @for_manager
 @waiting
@@ -102,7 +102,7 @@ def stop(where: str | None, wait: bool, timeout: float) -> int:
     return _tell(outcome)
 
 
-@click.command()
+@click.command(short_help="Send a signal to workers.")
 @click.argument("service", metavar="SERVICE[/ID]", shell_complete=complete_services)
 @click.argument("signal", metavar="SIGNAL")
 @for_manager

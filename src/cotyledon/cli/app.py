@@ -66,7 +66,8 @@ def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     name="cotyledon",
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit statuses: 0 done, 1 the outcome is bad, 2 wrong command line or file, 3 no such "
-    "service or worker, 4 no manager, 5 somebody else was in the way, 6 not in time, 7 forbidden.",
+    "service or worker, 4 no manager, 5 somebody else was in the way, 6 not in time, 7 forbidden, "
+    "8 the output cannot be written.",
 )
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version,
@@ -175,6 +176,7 @@ def _drop_output() -> None:
 
 def _one_line(error: click.UsageError) -> str:
     text = " ".join(error.format_message().split())
+    text = text.replace("is not a valid integer range", "is not a valid integer")
     path = error.ctx.command_path if error.ctx is not None else "cotyledon"
     name = path.removeprefix("cotyledon").strip()
     front = f"{name}: " if name else ""

@@ -33,7 +33,7 @@ class Finding(NamedTuple):
     text: str
 
 
-@click.command()
+@click.command(short_help="Look for trouble on this machine and in a TARGET.")
 @click.argument("target", required=False)
 def doctor(target: str | None) -> int:
     """Look for trouble: on this machine and, with a TARGET as for run, in that.

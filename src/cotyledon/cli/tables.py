@@ -161,7 +161,7 @@ def _worker_row(worker: dict[str, Any]) -> list[Cell]:
     said = worker.get("status")
     text, style = _death(worker["deaths"][-1] if worker["deaths"] else None)
     if said:
-        text = said if text == "-" else f"{text}; says: {said}"
+        text = f"says: {said}" if text == "-" else f"{text}; says: {said}"
     generation = worker["generation"]
     return [
         (f"  {worker['id']}", ""),

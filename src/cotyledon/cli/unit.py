@@ -36,7 +36,7 @@ class Wanted(NamedTuple):
     """Whether the program makes its manager itself, and so decides where its socket is."""
 
 
-@click.command()
+@click.command(short_help="Print a systemd unit that runs TARGET.")
 @click.argument("target")
 @click.option("-w", "--workers", type=click.IntRange(min=1), metavar="N", help="As for run.")
 @click.option("--name", metavar="NAME", help="As for run, or what the program calls itself.")

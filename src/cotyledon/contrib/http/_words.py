@@ -144,11 +144,11 @@ def sentence(event: dict[str, Any]) -> tuple[str, str]:
         case "all-ready":
             return GOOD, "every worker is ready"
         case "rollout-finished":
-            return GOOD, f"generation {event.get('generation')} has reached every worker"
+            return GOOD, f"rollout {event.get('generation')} has reached every worker"
         case "rollout-failed":
             behind = plural(event.get("behind") or 0, "worker")
             generation = event.get("generation")
-            return BAD, f"rollout {generation} failed, {behind} behind: {event.get('why')}"
+            return BAD, f"rollout {generation} has failed, {behind} behind: {event.get('why')}"
         case "stopping":
             return WARN, f"is stopping: {event.get('why')}"
         case "scaled":

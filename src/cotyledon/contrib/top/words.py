@@ -193,10 +193,10 @@ def _event(kind: str, said: dict[str, Any]) -> tuple[str, str]:
         case "all-ready":
             return "every worker is ready", GOOD
         case "rollout-finished":
-            return f"reload {get('generation')} has reached every worker", GOOD
+            return f"rollout {get('generation')} has reached every worker", GOOD
         case "rollout-failed":
             why, behind = get("why"), get("behind")
-            return f"reload {get('generation')} has failed: {why}; {behind} still run old", BAD
+            return f"rollout {get('generation')} has failed: {why}; {behind} still run old", BAD
         case "unkillable":
             return f"still there after SIGKILL: it hangs in the kernel ({pid})", BAD
         case "stopping":
