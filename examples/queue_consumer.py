@@ -45,6 +45,7 @@ from kombu.message import Message
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import cotyledon
+from examples.option_types import number
 
 LOST = (OSError, AMQPError, KombuError)
 """What may happen to a connection."""
@@ -290,15 +291,25 @@ def quietly(function: Callable[[], Any]) -> Callable[[], None]:
 # --- the command ------------------------------------------------------------------------------
 
 
+def broker(url: str) -> str:
+    """Return a URL, if it is one of RabbitMQ's: another one would be an error in each worker."""
+    if not url.startswith(("amqp://", "amqps://")):
+        raise argparse.ArgumentTypeError(f"not an amqp:// or amqps:// URL: {url}")
+    return url
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Archive the files that are named in a queue.")
-    parser.add_argument("archive", type=Path)
-    parser.add_argument("--url", default="amqp://guest:guest@localhost/", help="of the broker")
-    parser.add_argument("--queue", default="archive", help="its name (default: archive)")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--control", help="path of a control socket, for `cotyledon status`")
-    parser.add_argument("--put", nargs="+", metavar="FILE", help="name these files in the queue")
-    parser.add_argument("--list", action="store_true", help="show what is in the archive")
+    add = parser.add_argument
+    add("archive", type=Path, metavar="ARCHIVE", help="the folder of the copies")
+    url = "amqp://guest:guest@localhost/"
+    add("--url", type=broker, default=url, help="of the broker (default: %(default)s)")
+    add("--queue", default="archive", metavar="NAME", help="of the queue (default: %(default)s)")
+    cpus = os.cpu_count() or 1
+    add("--workers", type=number, default=cpus, metavar="N", help="(default: one for each CPU)")
+    add("--control", metavar="PATH", help="of a control socket, for `cotyledon status`")
+    add("--put", nargs="+", metavar="FILE", help="name these files in the queue")
+    add("--list", action="store_true", help="show what is in the archive")
     options = parser.parse_args()
     if options.put:
         try:

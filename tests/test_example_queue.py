@@ -128,3 +128,17 @@ def test_a_frozen_broker_delays_no_stop_of_the_consumer(
     until(lambda: consumer.workers()[0]["state"] == "ready", "it is ready", 40)
     with broker.frozen():
         consumer.stop()
+
+
+def test_the_url_of_another_library_is_refused_in_one_line(tmp_path):
+    """A URL that kombu does not know ends the program before there is a worker."""
+    done = subprocess.run(
+        [*CONSUMER, tmp_path, "--url", "rabbit://localhost"],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    last = done.stderr.splitlines()[-1]
+    assert last.endswith("not an amqp:// or amqps:// URL: rabbit://localhost")
