@@ -18,7 +18,7 @@ from futurist import periodics
 from cotyledon import _values, control
 from cotyledon.contrib.futurist import PeriodicService, _figures, on_one_worker
 from cotyledon.contrib.futurist._schedule import Call, Scheduler, phase
-from cotyledon.contrib.futurist._task import Task
+from cotyledon.contrib.futurist._task import Task, line_of
 from tests.harness import alive, until, wait_gone
 from tests.servers import Redis
 
@@ -611,3 +611,13 @@ def test_what_is_not_installed_is_said_in_one_line():
         "except ImportError as error: print(error)"
     )
     assert said == ("cotyledon.contrib.futurist needs futurist: pip install 'cotyledon[futurist]'")
+
+
+def test_an_exception_that_cannot_be_said_is_named():
+    """Whatever its text raises, a failure has a line, so that its run ends."""
+
+    class Unspeakable(Exception):
+        def __str__(self):
+            raise SystemExit(3)
+
+    assert line_of(Unspeakable()) == "Unspeakable: ?"

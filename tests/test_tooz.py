@@ -1,6 +1,7 @@
 """What groups are made of, without servers: rings, ids, shared memory, arguments."""
 
 import os
+import sys
 import threading
 from collections import Counter
 from typing import Any
@@ -331,7 +332,11 @@ def test_changes_are_told(memory: Memory, caplog: pytest.LogCaptureFixture) -> N
     def fail() -> None:
         raise ValueError("not today")
 
+    def leave() -> None:
+        sys.exit("not ever")
+
     mine.on_change(fail)
+    mine.on_change(leave)
     mine.on_change(changes.release)
     memory.enter(0, 0, os.getpid(), 1)
     until(lambda: changes.acquire(timeout=0.01), "it was told")
@@ -341,6 +346,7 @@ def test_changes_are_told(memory: Memory, caplog: pytest.LogCaptureFixture) -> N
     until(lambda: changes.acquire(timeout=0.01), "it was told that the time has run out")
     assert not mine.owns("key")
     assert "not today" in caplog.text
+    assert "not ever" in caplog.text
     with pytest.raises(TypeError, match="on_change"):
         mine.on_change(1)  # type: ignore[arg-type]
 

@@ -119,6 +119,18 @@ def test_a_password_that_is_wrong_is_said_and_not_shown(start: Callable[..., Pro
         server.close()
 
 
+@pytest.mark.once
+def test_no_part_of_a_password_is_shown(start: Callable[..., Program]) -> None:
+    """What a client library says of a password that it took for something else is not told."""
+    cluster = Cluster(start, "redis://:xyzzy/plugh@127.0.0.1:1")
+    program = cluster.add("a")
+    cluster.wait_said("a", "does not answer")
+    program.stop()
+    said = program.stderr() + program.stdout()
+    assert "xyzzy" not in said
+    assert "plugh" not in said
+
+
 def test_a_stop_is_prompt_while_the_server_is_silent(cluster: Cluster, redis: Server) -> None:
     """TERM ends a manager in order although nothing answers."""
     program = cluster.add("a")

@@ -83,7 +83,7 @@ def line_of(error: BaseException) -> str:
     """Return what an exception says, in one line."""
     try:
         text = str(error)
-    except Exception:  # what it is made of is the program's
+    except BaseException:  # what it is made of is the program's
         text = "?"
     first = text.partition("\n")[0]
     kind = type(error).__name__

@@ -7,12 +7,14 @@ from renewing the membership in time. Never loads tooz in the master.
 
 import logging
 import os
+import re
 import select
 import sys
 import threading
 import time
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote
 
 import cotyledon
 from cotyledon.contrib.tooz._crew import Crew
@@ -147,7 +149,11 @@ class Beat(cotyledon.Service):
         """Return what an error says, in one line, and nothing of a password."""
         text = " ".join(str(error).split())
         login = self._url.partition("://")[2].rpartition("@")[0]
-        for secret in sorted({login, *login.split(":", 1)} - {""}, key=len, reverse=True):
+        secrets = {login, *login.split(":", 1)}
+        secrets |= {unquote(secret) for secret in secrets}
+        # One that is not quoted as it has to be is taken apart, and a part of it is complained of.
+        secrets |= {part for part in re.split("[:/?#@]", login) if len(part) > 2}
+        for secret in sorted(secrets - {""}, key=len, reverse=True):
             text = text.replace(secret, "***")
         return f"{type(error).__name__}: {text[:90]}" if text else type(error).__name__
 

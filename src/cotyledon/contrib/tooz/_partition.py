@@ -165,7 +165,9 @@ class Partition:
                 for callback in self._callbacks:
                     try:
                         callback()
-                    except Exception:
+                    except (
+                        BaseException
+                    ):  # sys.exit() would end this thread, and nobody would know
                         LOG.exception("the on_change callback %r has failed", callback)
 
     def _phase(self) -> tuple[tuple[int, ...], float | None]:
