@@ -126,6 +126,17 @@ def test_a_transport_that_cannot_be_is_not_tried_again(topic: Topic) -> None:
     assert "nonsense" in program.stderr()
 
 
+@pytest.mark.once
+def test_no_part_of_a_password_is_told(topic: Topic) -> None:
+    """A password with a slash that is not quoted is complained of without any part of it."""
+    url = "rabbit://guest:xyzzy/plugh@localhost:5672/"
+    program = topic._replace(url=url).serve("calls", workers=1)
+    program.wait_for("GaveUp")
+    assert "there can be no such transport" in program.stderr()
+    assert "xyzzy" not in program.stderr()
+    assert "plugh" not in program.stderr()
+
+
 def test_every_figure_is_on_the_page() -> None:
     """The table of figures names those that there are."""
     table = PAGE.read_text().partition("| figure |")[2].partition("\n\n")[0]

@@ -156,6 +156,11 @@ def _configuration(conf: Any) -> Any:
     return cfg.CONF if conf is None else conf
 
 
+def configured_url(conf: Any) -> str:
+    """Return the URL of the configuration; empty: it has none."""
+    return str(getattr(_configuration(conf), "transport_url", None) or "")
+
+
 def _completed(conf: Any) -> Any:
     conf = _configuration(conf)
     add_options(conf)

@@ -8,6 +8,7 @@ a worker.
 import logging
 import math
 import random
+import re
 import socket
 import sys
 import threading
@@ -70,7 +71,8 @@ class _MessagingService(cotyledon.Service):
             threads = threads or _server.default_threads(conf)
             self._pace = _server.tune(conf, self._transport, threads)
         except _server.BAD_TRANSPORT as error:
-            LOG.critical("%s: there can be no such transport: %s", self.name, error)
+            said = _hidden(str(error), url or _server.configured_url(conf))
+            LOG.critical("%s: there can be no such transport: %s", self.name, said)
             sys.exit(EX_CONFIG)
         self._intake = Intake(threads)
         self._stopped = threading.Event()
@@ -358,3 +360,15 @@ def _check_topic(owner: str, topic: object) -> None:
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _hidden(text: str, url: str) -> str:
+    """Return what was said of a URL without its passwords, nor a part of one.
+
+    One with a slash that is not quoted is taken apart, and a part of it is complained of.
+    """
+    logins = url.partition("://")[2].rpartition("@")[0]
+    parts = {part for part in re.split("[:/?#@,]", logins) if len(part) > 2}
+    for part in sorted(parts, key=len, reverse=True):
+        text = text.replace(part, "***")
+    return text
