@@ -90,10 +90,12 @@ class Connection:
         try:
             self._coordinator.stop()
         finally:
-            # The driver of etcd leaves its connection to the garbage collector.
+            # The drivers of etcd and ZooKeeper leave descriptors to the garbage collector.
             session = getattr(getattr(self._coordinator, "client", None), "session", None)
             if session is not None:
                 session.close()
+            if self._zookeeper:
+                self._coordinator._coord.close()
 
 
 def _scheme(url: str) -> str:
