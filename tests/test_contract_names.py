@@ -1,10 +1,8 @@
 """Names, signatures, and what is said about bad input at the call."""
 
-import copy
 import importlib.metadata
 import inspect
 import multiprocessing
-import pickle
 import sys
 import threading
 import tomllib
@@ -203,15 +201,6 @@ def test_add_returns_an_id():
     assert all(isinstance(each, uuid.UUID) for each in ids)
     assert ids[0] != ids[1]
     assert [service.id for service in manager.status().services] == ids
-
-
-def test_a_status_can_be_sent_and_copied():
-    """A status is made of plain values, before there is any worker as well."""
-    manager = cotyledon.ServiceManager()
-    manager.add(Service, 2)
-    status = manager.status()
-    assert pickle.loads(pickle.dumps(status)) == status == copy.deepcopy(status)
-    assert type(status.services[0].workers[0].figures) is dict
 
 
 @pytest.mark.parametrize("bad", [5, True])

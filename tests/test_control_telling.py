@@ -1,7 +1,9 @@
 """What workers tell through the control socket: their stacks, and what they are doing."""
 
+import copy
 import math
 import os
+import pickle
 import signal
 
 import pytest
@@ -188,6 +190,16 @@ def test_figures_are_in_the_status_and_in_no_event(start, method):
         assert type(found["jobs"]) is int
     assert it.master_command("dict(manager.status().services[0].workers[0].figures)") == found
     assert it.program.stop() == 0
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_status_can_be_sent_and_copied():
+    """A status is made of plain values, before there is any worker as well."""
+    manager = cotyledon.ServiceManager()
+    manager.add(cotyledon.Service, 2)
+    status = manager.status()
+    assert pickle.loads(pickle.dumps(status)) == status == copy.deepcopy(status)
+    assert type(status.services[0].workers[0].figures) is dict
 
 
 def test_status_checks_its_argument():
