@@ -94,8 +94,9 @@ class Connection:
             session = getattr(getattr(self._coordinator, "client", None), "session", None)
             if session is not None:
                 session.close()
-            if self._zookeeper:
-                self._coordinator._coord.close()
+            client = getattr(self._coordinator, "_coord", None)
+            if self._zookeeper and client is not None:
+                client.close()
 
 
 def _scheme(url: str) -> str:
