@@ -1,10 +1,14 @@
 """Managers that share work, with real servers: joining, leaving, dying, and servers that fail."""
 
+import gc
+import os
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.harness import Program
+from cotyledon.contrib.tooz._driver import Connection
+from tests.harness import Program, until
 from tests.servers import Server
 from tests.tooz_support import Cluster, started
 
@@ -27,6 +31,31 @@ TRIES = 3
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """Each kind of server, with nothing in it."""
     yield from started(request.param)
+
+
+def test_a_closed_connection_leaves_nothing(server: Server) -> None:
+    """However often a connection is made anew, no descriptors and no threads are left of it."""
+
+    def use() -> None:
+        connection = Connection(server.url, "leaving", b"somebody", 3 * 10**9, 5.0, {})
+        connection.join()
+        assert list(connection.members()) == [b"somebody"]
+        connection.leave()
+        connection.close()
+
+    def held() -> tuple[int, int]:
+        return len(os.listdir("/proc/self/fd")), threading.active_count()
+
+    use()
+    gc.collect()
+    gc.disable()
+    try:
+        before = held()
+        for _ in range(3):
+            use()
+        until(lambda: held() <= before, "everything of them has gone")
+    finally:
+        gc.enable()
 
 
 def within(bound: float, attempt: Callable[[], float]) -> None:

@@ -90,10 +90,13 @@ class Connection:
         try:
             self._coordinator.stop()
         finally:
-            # The driver of etcd leaves its connection to the garbage collector.
+            # The drivers of etcd and ZooKeeper leave descriptors to the garbage collector.
             session = getattr(getattr(self._coordinator, "client", None), "session", None)
             if session is not None:
                 session.close()
+            client = getattr(self._coordinator, "_coord", None)
+            if self._zookeeper and client is not None:
+                client.close()
 
 
 def _scheme(url: str) -> str:
