@@ -19,7 +19,10 @@ from cotyledon import control
 from tests.harness import until
 from tests.servers import RabbitMQ
 
-pytestmark = [pytest.mark.real, pytest.mark.servers, pytest.mark.once]
+pytestmark = [
+    *(pytest.mark.real, pytest.mark.servers, pytest.mark.once),
+    pytest.mark.deadline(200),
+]
 
 ROOT = Path(__file__).resolve().parent.parent
 CONSUMER = [sys.executable, "-W", "error", str(ROOT / "examples" / "queue_consumer.py")]
@@ -34,15 +37,15 @@ class Consumer:
         self.archive, self.url = folder / "archive", url
         self.options = [str(self.archive), "--url", url, "--queue", folder.name]
         self.control = folder / "control"
-        self.popen: subprocess.Popen[str] | None = None
+        self.errors = folder / "errors"
+        self.popen: subprocess.Popen[bytes] | None = None
 
     def start(self, workers: int) -> None:
-        self.popen = subprocess.Popen(
-            [*CONSUMER, *self.options, "--workers", str(workers), "--control", str(self.control)],
-            env=ENVIRONMENT,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        words = [*CONSUMER, *self.options, "--workers", str(workers)]
+        with self.errors.open("wb") as errors:  # a pipe that nobody reads may get full
+            self.popen = subprocess.Popen(
+                [*words, "--control", str(self.control)], env=ENVIRONMENT, stderr=errors
+            )
         until(self.control.exists, "there is a control socket")
 
     def workers(self) -> list[dict[str, Any]]:
@@ -74,7 +77,8 @@ class Consumer:
         """Stop it in good order; return what it has said."""
         assert self.popen is not None
         self.popen.send_signal(signal.SIGTERM)
-        _, errors = self.popen.communicate(timeout=30)
+        self.popen.wait(timeout=60)
+        errors = self.errors.read_text()
         assert self.popen.returncode == 0, errors
         return errors
 
@@ -85,7 +89,7 @@ def consumer(broker: RabbitMQ, tmp_path: Path) -> Iterator[Consumer]:
     yield program
     if program.popen is not None and program.popen.poll() is None:
         program.popen.kill()
-        program.popen.communicate()
+        program.popen.wait()
 
 
 def test_every_file_is_archived_whoever_is_killed(
@@ -99,13 +103,15 @@ def test_every_file_is_archived_whoever_is_killed(
     consumer.put(*contents, tmp_path / "missing")
     consumer.start(3)
     until(lambda: consumer.listed() > 10, "some are done")
-    os.kill(consumer.workers()[0]["pid"], signal.SIGKILL)
+    os.kill(next(w["pid"] for w in consumer.workers() if w["pid"]), signal.SIGKILL)
     until(lambda: consumer.listed() > 25, "some more are done")
     broker.kill()
-    until(lambda: any("no broker" in w["status"] for w in consumer.workers()), "it is missed")
+    until(lambda: any("no broker" in w["status"] for w in consumer.workers()), "it is missed", 60)
     broker.start()
-    until(lambda: consumer.listed() == FILES, "all are done", 40)
-    until(lambda: all(w["status"] == "waiting" for w in consumer.workers()), "the queue is empty")
+    until(lambda: consumer.listed() == FILES, "all are done", 90)
+    until(
+        lambda: all(w["status"] == "waiting" for w in consumer.workers()), "the queue is empty", 60
+    )
     assert len(consumer.run("--list").splitlines()) == FILES
     for content in contents.values():
         name = hashlib.sha256(content).hexdigest()
@@ -125,7 +131,7 @@ def test_a_frozen_broker_delays_no_stop_of_the_consumer(
 ) -> None:
     """The consumer stops in good order while the broker does not answer."""
     consumer.start(1)
-    until(lambda: consumer.workers()[0]["state"] == "ready", "it is ready", 40)
+    until(lambda: consumer.workers()[0]["state"] == "ready", "it is ready", 60)
     with broker.frozen():
         consumer.stop()
 
