@@ -32,6 +32,8 @@ class Group:
 
     It adds a service to the manager: one worker that holds the manager's membership and its only
     connection to the server. It is up as soon as it is built, whether the server answers or not.
+    It learns who is ready and who has died by an ``on_event`` hook: one of the program's that is
+    registered before the group is made, and fails, keeps that from it, and keys have no owner.
 
     Args:
         manager: whose workers take part.
