@@ -93,7 +93,9 @@ def test_a_stopped_worker_has_no_answer(start):
             client.request("stacks", service="web", worker=0)
         assert caught.value.kind == "no-answer"
         os.kill(pid, signal.SIGCONT)
-        assert "Thread" in other.request("stacks", service="web", worker=0)["stacks"]
+        # The answer to the signal may come now, or that to the new question.
+        found = other.request("stacks", service="web", worker=0)["stacks"]
+        assert "threads.py" in found
     assert it.program.stop() == 0
 
 
