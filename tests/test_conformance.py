@@ -119,6 +119,8 @@ def stop(rng: random.Random, master: Master) -> None:
     first, *then = rng.choice(
         (("TERM",), ("TERM",), ("TERM",), ("TERM", "TERM"), ("INT",), ("TERM", "INT"), ("ALRM",))
     )
+    if "INT" in (first, *then):
+        master.guard()  # before run(), it is the KeyboardInterrupt of any program
     master.signal(getattr(signal, f"SIG{first}"))
     for name in then:
         master.idle(rng.random() * 0.3)
