@@ -220,7 +220,7 @@ def test_status_checks_its_argument():
         ({"x" * 41: 1}, ValueError, "1 to 40 printable ASCII"),
         ({"a\0": 1}, ValueError, "1 to 40 printable ASCII"),
         ({"a": "1"}, TypeError, r"figures\['a'\]"),
-        ({"a": math.nan}, ValueError, r"figures\['a'\]"),
+        ({"a": math.nan}, ValueError, r"figures\['a'\].* must be a finite number, not: nan"),
         ({str(n): n for n in range(33)}, ValueError, "32 at most, not 33"),
     ],
 )

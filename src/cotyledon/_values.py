@@ -78,7 +78,10 @@ def number(owner: str, name: str, value: Any, unit: str = "", *, least: float = 
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{owner}: {name!r} must be a number{unit}, not: {value!r}")
     if not math.isfinite(value) or value < least:
-        raise ValueError(f"{owner}: {name!r} must be a number{unit} >= {least:g}, not: {value!r}")
+        bound = (
+            f"a number{unit} >= {least:g}" if math.isfinite(least) else f"a finite number{unit}"
+        )
+        raise ValueError(f"{owner}: {name!r} must be {bound}, not: {value!r}")
     return float(value)
 
 
