@@ -11,6 +11,8 @@ import sys
 
 import pytest
 
+from cotyledon._posix.guard import GLANCE, SECOND, _Late
+from cotyledon._posix.table import Table
 from tests.harness import (
     InitSystem,
     alive,
@@ -356,6 +358,20 @@ def test_09_a_terminate_hook_that_hangs_is_bounded(start, how):
     else:
         assert status == 0
         program.wait_for("terminate")
+
+
+def test_09_a_freeze_is_no_proof_of_a_stuck_master():
+    """A master is not killed for what it did not do while the whole machine was suspended."""
+    table = Table()
+    table.patience = 1 * SECOND
+    table.stop_by = 100 * SECOND
+    late = _Late(table)
+    assert not late.look(101 * SECOND)
+    assert not late.look(901 * SECOND)  # as if nothing ran for 800 seconds
+    looks = 1
+    while not late.look((901 + looks) * SECOND):
+        looks += 1
+    assert looks == pytest.approx(1 / GLANCE, abs=2)
 
 
 @pytest.mark.parametrize("kind", ["on_reload", "on_dead_worker", "on_terminate"])

@@ -214,19 +214,23 @@ class _Late:
     def __init__(self, table: Table) -> None:
         self._table = table
         self._left = -1
-        self._since = 0
+        self._idle = 0  # nanoseconds without progress
+        self._looked_at = 0
         self.acting = False
 
     def look(self, now: int) -> bool:
         """Look again, kill what is left if it is late; return whether the master is stuck."""
+        # What passed while we did not look proves nothing either: we were frozen with the master.
+        passed = min(now - self._looked_at, int(GLANCE * SECOND))
+        self._looked_at = now
         promised = self._table.stop_by
         self.acting = bool(promised) and now >= promised + MARGIN
         if not self.acting:
             return False
         left = _kill_all(self._table)
-        if left != self._left:
-            self._left, self._since = left, now
-        return now - self._since > self._table.patience
+        self._idle = self._idle + passed if left == self._left else 0
+        self._left = left
+        return self._idle > self._table.patience
 
 
 def _kill_all(table: Table) -> int:
