@@ -127,6 +127,8 @@ def check(target: str) -> None:
     place = urlsplit(target)
     if place.scheme not in {"http", "https", "tcp"} or not place.hostname:
         raise ValueError(f"{target} is no http://, https:// or tcp:// URL and no absolute path")
+    if "@" in place.netloc:
+        raise ValueError(f"{place.hostname}: a login in a target would be stored and shown")
     if place.scheme == "tcp" and place.port is None:
         raise ValueError(f"{target} has no port")
 

@@ -122,6 +122,7 @@ def test_what_is_measured(tmp_path):
         (["ftp://host/"], "ftp://host/ is no http://"),
         (["tcp://host"], "tcp://host has no port"),
         (["tcp://host:99999"], "Port out of range"),
+        (["https://me:secret@host/"], "host: a login in a target would be stored and shown"),
         (["/", "--targets", "/no/file"], "No such file or directory"),
         (["/", "--every", "0"], "--every must be more than 0"),
         (["/", "--group", "nowhere"], "'url' must be one that tooz knows"),

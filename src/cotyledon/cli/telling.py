@@ -42,7 +42,7 @@ def _died(event: dict[str, Any]) -> Line:
     text = f"ended after {words.duration(death['uptime'])}: {words.why(death)}"
     wait = death.get("next_start_in")
     if wait is not None:
-        text += ", started again " + (f"in {words.duration(wait)}" if wait else "at once")
+        text += ", respawned " + (f"in {words.duration(wait)}" if wait else "at once")
     bad = death["reason"] in BAD_REASONS and death["exit_code"] != 0 and not event["stopping"]
     return text, "yellow" if bad else ""
 

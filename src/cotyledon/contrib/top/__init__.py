@@ -24,7 +24,7 @@ def main(where: str) -> int:
         where: the name of the manager, or the path of its control socket, with a slash in it.
 
     Returns:
-        The exit status: 0; 1 where something is missing; 4 if there is no such manager, 6 if it
+        The exit status: 0; 2 where something is missing; 4 if there is no such manager, 6 if it
         does not answer, 7 if it may not be spoken to. In all but the first case one line on the
         standard error output says what is wrong.
     """
@@ -34,7 +34,7 @@ def main(where: str) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in {"textual", "rich"}:
             raise
-        return _complain(_TEXTUAL_NEEDED, 1)
+        return _complain(_TEXTUAL_NEEDED, 2)
     try:
         # The path, so that a manager that comes back is the one that has gone.
         with control.Client(where) as client:
@@ -42,7 +42,7 @@ def main(where: str) -> int:
     except control.ControlError as error:
         return _complain(error.text, _STATUSES.get(error.kind, 1))
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        return _complain(_TERMINAL_NEEDED, 1)
+        return _complain(_TERMINAL_NEEDED, 2)
     return Top(path, light=is_light()).run() or 0
 
 
