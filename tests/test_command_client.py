@@ -18,7 +18,7 @@ from tests.harness import PROGRAMS, until, wait_gone
 
 __all__ = ["shell"]
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 SERVICES = "command_services"
 WEB = f"{SERVICES}:Web"

@@ -4,6 +4,8 @@ import pytest
 
 from docs import _life
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(scope="module")
 def found() -> _life.Found:

@@ -30,16 +30,10 @@ THREADING = (
     "from oslo_service import backend\n\nbackend.init_backend(backend.BackendType.THREADING)\n"
 )
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
-# What eventlet does is the same on every Python.
-before_eventlet = pytest.param("eventlet", marks=pytest.mark.once)
-everywhere = pytest.mark.parametrize("variant", [before_eventlet, "threading", "after"])
-# Where the programs before have nothing of this package, even on the threads' backend.
-supervised_by_none = pytest.mark.parametrize(
-    "variant", [before_eventlet, pytest.param("threading", marks=pytest.mark.once), "after"]
-)
-only_eventlet = pytest.mark.parametrize("variant", [before_eventlet, "after"])
+everywhere = pytest.mark.parametrize("variant", ["eventlet", "threading", "after"])
+only_eventlet = pytest.mark.parametrize("variant", ["eventlet", "after"])
 
 
 class Running:
@@ -203,7 +197,7 @@ def test_workers_of_a_service(variant: str, runs: Runs, configuration: Path) -> 
     assert first | second == set(program.says(r"(\d+) has finished", 6))
 
 
-@pytest.mark.parametrize("variant", [before_eventlet, "after"])
+@only_eventlet
 def test_a_worker_that_does_not_stop(variant: str, runs: Runs, configuration: Path) -> None:
     """It is killed at the deadline; under eventlet it was left behind, for ever."""
     configuration.write_text("[DEFAULT]\ngraceful_shutdown_timeout = 1\n")
@@ -348,7 +342,7 @@ def test_periodic_tasks(variant: str, runs: Runs) -> None:
     assert "ValueError: nothing there" in program.program.stderr()
 
 
-@supervised_by_none
+@everywhere
 @pytest.mark.parametrize("failures", [2, 9])
 def test_retries(variant: str, failures: int, runs: Runs) -> None:
     """A function is called again after three failures at most; then its error is raised."""
@@ -362,7 +356,6 @@ def test_retries(variant: str, failures: int, runs: Runs) -> None:
         assert "ConnectionError: refused\n" in program.program.stderr()
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(("variant", "attempts"), [("threading", 5), ("after", 6)])
 def test_retries_of_the_next_call(variant: str, attempts: int, runs: Runs) -> None:
     """oslo.service counts the retries of all calls together; now each call has its own."""

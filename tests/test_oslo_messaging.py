@@ -27,7 +27,7 @@ manager.register_hooks(on_event=lambda n: "AllReady" in str(n) and print(n, flus
 manager.run()
 """
 
-pytestmark = [pytest.mark.real, pytest.mark.servers]
+pytestmark = [pytest.mark.real, pytest.mark.servers, pytest.mark.once]
 
 
 @pytest.fixture
@@ -65,7 +65,6 @@ def test_a_stop_answers_the_calls_it_has(topic: Topic) -> None:
     assert caller.wait_for("answer").fields["value"] == 5
 
 
-@pytest.mark.once
 def test_calls_that_come_during_a_stop_go_elsewhere(topic: Topic) -> None:
     """A worker that finishes a long call on its way out keeps no other call waiting."""
     program = topic.served("calls", threads=2)
@@ -88,7 +87,6 @@ def test_calls_that_come_during_a_stop_go_elsewhere(topic: Topic) -> None:
     assert program.stop() == 0
 
 
-@pytest.mark.once
 def test_heartbeats_are_in_time_beside_work(topic: Topic) -> None:
     """An endpoint that computes for three times the heartbeat's threshold costs no connection."""
     topic = topic._replace(url=topic.url + "?heartbeat_timeout_threshold=3")
@@ -101,7 +99,6 @@ def test_heartbeats_are_in_time_beside_work(topic: Topic) -> None:
     assert topic.left() == 0
 
 
-@pytest.mark.once
 def test_a_long_stop_keeps_its_connection(topic: Topic) -> None:
     """What is finished long after a TERM is still acknowledged: heartbeats have gone on."""
     topic = topic._replace(url=topic.url + "?heartbeat_timeout_threshold=3")
@@ -117,7 +114,6 @@ def test_a_long_stop_keeps_its_connection(topic: Topic) -> None:
     assert topic.left() == 0
 
 
-@pytest.mark.once
 def test_a_transport_that_cannot_be_is_not_tried_again(topic: Topic) -> None:
     """A URL that no driver knows ends the worker with status 78, and says so."""
     program = topic._replace(url="nonsense://localhost/").serve("calls", workers=1)
@@ -126,7 +122,6 @@ def test_a_transport_that_cannot_be_is_not_tried_again(topic: Topic) -> None:
     assert "nonsense" in program.stderr()
 
 
-@pytest.mark.once
 def test_no_part_of_a_password_is_told(topic: Topic) -> None:
     """A password with a slash that is not quoted is complained of without any part of it."""
     url = "rabbit://guest:xyzzy/plugh@localhost:5672/"
@@ -184,7 +179,6 @@ def test_the_examples_of_the_page_work_together(broker: RabbitMQ, tmp_path: Path
     assert process.returncode == 0
 
 
-@pytest.mark.once
 def test_no_call_fails_during_a_reload(topic: Topic) -> None:
     """Calls go on without a pause while all workers are replaced, and none of them fails."""
     program = topic.served("calls", workers=2)
@@ -266,7 +260,6 @@ def test_a_killed_worker_loses_no_notification(topic: Topic) -> None:
     assert topic.left() == 0
 
 
-@pytest.mark.once
 def test_a_killed_worker_loses_only_the_calls_it_ran(topic: Topic) -> None:
     """Calls beyond the threads of a worker are not acknowledged, and go to others if it dies."""
     program = topic.served("calls", workers=1, threads=2)

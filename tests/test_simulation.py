@@ -29,7 +29,7 @@ def test_scenarios_break_no_promise(first: int) -> None:
 def test_a_planted_bug_is_noticed(mutant: Mutant) -> None:
     """A core with this bug breaks a promise, or itself, within a number of scenarios."""
     core = make(mutant)
-    for seed in range(ENOUGH_FOR_A_BUG):
+    for seed in (mutant.seed, *range(ENOUGH_FOR_A_BUG)):
         try:
             play(seed, core)
         except Exception:

@@ -13,7 +13,7 @@ from cotyledon.contrib.tooz._members import Holdings
 from cotyledon.contrib.tooz._membership import SECOND, Membership, Settings
 from tests.tooz_world import TIMEOUT, FakeServer, Manager, World
 
-pytestmark = pytest.mark.sim
+pytestmark = [pytest.mark.sim, pytest.mark.once]
 
 
 @pytest.fixture(autouse=True)
@@ -136,7 +136,6 @@ def test_no_key_has_two_owners_and_each_has_one_in_the_end(start: int) -> None:
     play_many(range(start, start + 20))
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("planted", ["wait", "departures", "fence", "leave"])
 def test_a_rule_that_is_left_out_is_noticed(planted: str) -> None:
     """Without any one of the rules, some run shows a key with two owners."""
@@ -168,7 +167,6 @@ def lose_without_doubt(holdings: Holdings) -> None:
     holdings.until, holdings.arcs, holdings.members, holdings._known = 0, {}, {}, False
 
 
-@pytest.mark.once
 def test_doubt_that_is_left_out_is_noticed() -> None:
     """Who trusts to be alone at a server that has forgotten everybody owns what others own."""
     with (

@@ -8,9 +8,13 @@ from typing import NamedTuple
 
 
 class Mutant(NamedTuple):
-    """One planted bug: the module of the core, the text, and what it becomes."""
+    """One planted bug: the module of the core, the text, and what it becomes.
+
+    Where it takes many scenarios to notice it, ``seed`` is one that does, and is tried first.
+    """
 
     name: str
     module: str
     text: str
     becomes: str
+    seed: int = 0

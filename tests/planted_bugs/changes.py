@@ -56,6 +56,7 @@ BUGS = [
         "machine",
         "            self.recall(service)\n            rollout.progress",
         "            rollout.progress",
+        seed=300,
     ),
     Mutant(
         "a worker is looked after by a policy that came after it",

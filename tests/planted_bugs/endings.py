@@ -68,6 +68,7 @@ BUGS = [
         "machine",
         "        deaths.forgive(self, service, slots)\n",
         "        deaths.forgive(self, service, service.slots)\n",
+        seed=269,
     ),
     Mutant(
         "a restart does not start again what was done",
@@ -80,6 +81,7 @@ BUGS = [
         "board",
         "        for slot in service.slots[wanted:]:\n            self.reopen(slot)\n",
         "",
+        seed=511,
     ),
     Mutant(
         "a slot that is not wanted ends for good",
@@ -159,6 +161,7 @@ BUGS = [
         "board",
         "        if self.stopping or self.escalated:\n            return\n",
         "        if self.stopping:\n            return\n",
+        seed=229,
     ),
     Mutant(
         "workers are started after a service has asked for a stop",

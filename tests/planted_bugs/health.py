@@ -117,6 +117,7 @@ BUGS = [
         "        return\n"
         "    worker.beat",
         "    if watchdog is None:\n        return\n    worker.beat",
+        seed=216,
     ),
     Mutant(
         "a worker that recovers is never asked again",

@@ -100,6 +100,7 @@ BUGS = [
         "board",
         "deadline = max(deadline, now + 1)",
         "pass",
+        seed=253,
     ),
     Mutant(
         "an abort waits like a stop",
@@ -138,6 +139,7 @@ BUGS = [
         "machine",
         "        if self.stop_at is None or deadline < self.stop_at:\n",
         "        if True:\n",
+        seed=1111,
     ),
     Mutant(
         "the time that hooks have used is given to the workers again",

@@ -92,6 +92,7 @@ BUGS = [
         "machine",
         "        for one in service.above:\n            one.below.append(service)\n",
         "        for one in service.after:\n            one.below.append(service)\n",
+        seed=506,
     ),
     Mutant(
         "the next service is not told when its turn comes",
@@ -118,5 +119,6 @@ BUGS = [
         "        self._end_order()\n"
         "        self._bound_stop(now + HURRY)\n",
         "        self._begin_stop()\n        self._bound_stop(now + HURRY)\n",
+        seed=139,
     ),
 ]

@@ -98,6 +98,7 @@ BUGS = [
         "machine",
         "                rollout.progress(self, worker.slot.service, now)\n",
         "                pass\n",
+        seed=898,
     ),
     Mutant(
         "a rollout that has failed goes on",
@@ -154,6 +155,7 @@ BUGS = [
         "rollout",
         "    expected = service.wanted - service.done  #",
         "    expected = service.wanted - service.ended  #",
+        seed=360,
     ),
     Mutant(
         "a rollout goes on when a slot has failed for good",
@@ -166,5 +168,6 @@ BUGS = [
         "deaths",
         "                slot.barren = True  # its",
         "                pass  # its",
+        seed=255,
     ),
 ]
