@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from cotyledon.contrib.tooz._driver import Connection
-from tests.harness import Program, until
+from tests.harness import Program, TookTooLong, descriptors, until
 from tests.servers import Server
 from tests.tooz_support import Cluster, started
 
@@ -43,8 +43,11 @@ def test_a_closed_connection_leaves_nothing(server: Server) -> None:
         connection.leave()
         connection.close()
 
-    def held() -> tuple[int, int]:
-        return len(os.listdir("/proc/self/fd")), threading.active_count()
+    def held() -> tuple[list[str], list[str]]:
+        return list(descriptors(os.getpid()).values()), [t.name for t in threading.enumerate()]
+
+    def no_more() -> bool:
+        return all(len(now) <= len(then) for now, then in zip(held(), before, strict=True))
 
     use()
     gc.collect()
@@ -53,7 +56,11 @@ def test_a_closed_connection_leaves_nothing(server: Server) -> None:
         before = held()
         for _ in range(3):
             use()
-        until(lambda: held() <= before, "everything of them has gone")
+        try:
+            until(no_more, "everything of them has gone")
+        except TookTooLong as error:
+            error.add_note(f"held before: {before}\nheld now: {held()}")
+            raise
     finally:
         gc.enable()
 
