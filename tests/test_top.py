@@ -182,7 +182,7 @@ def test_without_textual_a_hint_says_what_to_install():
         "from cotyledon.contrib.top import main; sys.exit(main('/nowhere'))"
     )
     done = run_top(code=code)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.endswith("pip install 'cotyledon[top]'\n")
     assert done.stderr.count("\n") == 1
 
