@@ -95,7 +95,7 @@ def test_a_stopped_worker_has_no_answer(start):
         os.kill(pid, signal.SIGCONT)
         # The answer to the signal may come now, or that to the new question.
         found = other.request("stacks", service="web", worker=0)["stacks"]
-        assert "threads.py" in found
+        assert "policies.py" in found  # a thread for its run() may not have begun
     assert it.program.stop() == 0
 
 

@@ -242,6 +242,21 @@ def test_a_worker_that_has_lived_long_enough_is_recycled_one_at_a_time(play):
     assert it.stop() == 0
 
 
+def test_what_is_far_away_does_not_end_supervision(play):
+    """Limits of months, and a worker that asks for ages, leave the manager working."""
+    policy = (
+        "Policy(recycle=Recycle(lifetime='100d'), backoff=Backoff(cap='100d'),"
+        " start=Start(ready='told', timeout='100d'))"
+    )
+    does = [["extend", 1e300], ["ready"]]
+    it = play(service(policy=policy, does=does), graceful_shutdown_timeout=1e300)
+    ready = it.notice("WorkerReady")
+    it.notice("AllReady")
+    it.program.signal(KILL, ready["of"])
+    assert it.notice("WorkerReady")["of"] != ready["of"]
+    assert it.stop() == 0
+
+
 # --- order --------------------------------------------------------------------------------
 
 

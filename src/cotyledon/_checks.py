@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from cotyledon._posix.launch import check_pickles
+from cotyledon._values import LONGEST
 from cotyledon.policy import Policy
 from cotyledon.service import BaseService, overrides
 from cotyledon.types import ServiceId
@@ -36,7 +37,7 @@ def nanoseconds(name: str, value: Any) -> int:
         raise TypeError(f"{name!r} must be a number of seconds, not: {value!r}")
     if not math.isfinite(value) or value < 0:
         raise ValueError(f"{name!r} must be a number of seconds >= 0, not: {value!r}")
-    return round(value * SECOND)
+    return round(min(value, LONGEST) * SECOND)
 
 
 def chance() -> float:
@@ -101,6 +102,6 @@ def known_of(service: Callable[..., Any]) -> tuple[int | None, bool | None]:
         return None, None
     seconds = service.graceful_shutdown_timeout
     known = isinstance(seconds, (int, float)) and seconds >= 0 and math.isfinite(seconds)
-    return round(seconds * SECOND) if known and seconds is not None else None, (
+    return round(min(seconds, LONGEST) * SECOND) if known and seconds is not None else None, (
         overrides(service, "reload")
     )

@@ -56,6 +56,9 @@ def _make(kind: type[Frozen], fields: dict[str, Any]) -> Frozen:
     return kind(**fields)
 
 
+LONGEST = 1e9
+"""Seconds, some thirty years: what is longer counts as this, so that it fits wherever it goes."""
+
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"": 1, "B": 1} | {
     prefix + unit: 1024**power
@@ -119,7 +122,7 @@ def seconds(owner: str, name: str, value: Any, *, least: float = 0.0) -> float:
                 f"units ms, s, m, h, d, such as '10m', not: {value!r}"
             )
         value = read
-    return number(owner, name, value, " of seconds", least=least)
+    return min(number(owner, name, value, " of seconds", least=least), LONGEST)
 
 
 def size(owner: str, name: str, value: Any) -> int:

@@ -2,7 +2,8 @@
 
 Responsible for what users may choose, its defaults and its validation. Never decides
 anything: the core reads these values. Durations are seconds, or strings such as ``"500ms"``,
-``"10m"`` or ``"2h"``; sizes are bytes, or strings such as ``"512M"``.
+``"10m"`` or ``"2h"``, and more than some thirty years count as that; sizes are bytes, or strings
+such as ``"512M"``.
 """
 
 from typing import Any

@@ -23,7 +23,7 @@ from typing import NoReturn
 
 from cotyledon._posix.cgroups import Cgroups
 from cotyledon._posix.fork import FORKS, Birth
-from cotyledon._posix.processes import Process
+from cotyledon._posix.processes import Process, milliseconds
 from cotyledon._posix.signals import HANDLED
 from cotyledon._posix.table import Table
 
@@ -168,7 +168,9 @@ class Guard:
                     GLANCE if late.acting else (promised + MARGIN - time.monotonic_ns()) / SECOND
                 )
                 timeout = max(0.0, wait if timeout is None else min(wait, timeout))
-            ready = dict(poll.poll(None if timeout is None else timeout * 1000 + 1))
+            ready = dict(
+                poll.poll(None if timeout is None else milliseconds(round(timeout * SECOND)))
+            )
             if self._master in ready:
                 return True
             if self._bell in ready:
@@ -281,7 +283,7 @@ def _clear_up(table: Table) -> None:
             return
         deadlines = [deadline for _, deadline in watched.values() if deadline is not None]
         now = time.monotonic_ns()
-        wait = None if not deadlines else max(0, min(deadlines) - now) // 1_000_000 + 1
+        wait = milliseconds(min(deadlines) - now) if deadlines else None
         gone = {fd for fd, _ in poll.poll(wait)}
         now = time.monotonic_ns()
         for pid, (process, deadline) in list(watched.items()):

@@ -17,6 +17,18 @@ _GROUP = 1 << 2
 process led, found through the pidfd, even when the process itself has been reaped."""
 
 
+LONGEST_WAIT = 86_400_000
+"""Milliseconds, a day: epoll and poll take no more than some 24 of them."""
+
+
+def milliseconds(left: int) -> int:
+    """Return how long to poll for something that is so many nanoseconds away.
+
+    Rounded up, or it would be too early; not longer than a day, after which to ask again.
+    """
+    return min(max(0, left + 999_999) // 1_000_000, LONGEST_WAIT)
+
+
 class Process:
     """A direct child that leads a process group.
 

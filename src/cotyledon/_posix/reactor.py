@@ -41,7 +41,7 @@ from cotyledon._posix.fork import FORKS
 from cotyledon._posix.guard import Guard
 from cotyledon._posix.launch import Launcher, Order
 from cotyledon._posix.news import News
-from cotyledon._posix.processes import Process
+from cotyledon._posix.processes import Process, milliseconds
 from cotyledon._posix.signals import Catcher, Wakeup
 from cotyledon._posix.strangers import Strangers
 from cotyledon._posix.watches import Watches
@@ -109,11 +109,7 @@ class Reactor:
         for due in (self._guard_due, self._reap_due, self.watches.alarm, self._asking.due):
             if due is not None and (until is None or due < until):
                 until = due
-        if until is None:
-            timeout = None
-        else:
-            # Rounded up to what epoll can tell apart, or it would wake up too early.
-            timeout = max(0, until - time.monotonic_ns() + 999_999) // 1_000_000 / 1000
+        timeout = None if until is None else milliseconds(until - time.monotonic_ns()) / 1000
         events: list[Event] = []
         exited = self._unreaped
         self._unreaped = []

@@ -24,6 +24,7 @@ from cotyledon._posix.launch import Ties
 from cotyledon._posix.signals import Catcher, Wakeup
 from cotyledon._say import say
 from cotyledon._titles import set_title
+from cotyledon._values import LONGEST
 from cotyledon._worker import multiprocess
 from cotyledon._worker.saying import Saying
 from cotyledon.run_as import RunAs
@@ -197,7 +198,7 @@ class Life:
                 f"graceful_shutdown_timeout of {self.name} must be a number of seconds >= 0 "
                 f"or None, not: {seconds!r}"
             )
-        self.grace = round(seconds * SECOND)
+        self.grace = round(min(seconds, LONGEST) * SECOND)
 
     def inherits(self, method: str) -> bool:
         """Whether the service has the base class's method."""
