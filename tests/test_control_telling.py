@@ -59,14 +59,13 @@ def test_the_stacks_of_a_loop(start):
 @pytest.mark.parametrize("does", ["match", "hang_in_c"])
 def test_the_stacks_of_what_holds_the_gil(start, does):
     """A worker whose main thread does not get to run is asked by signal, and lives on."""
-    it = Managed(start, {"name": "web", "does": [[does]]})
+    it = Managed(start, {"name": "web", "does": [[does]]}, graceful_shutdown_timeout=0.5)
     it.wait_for("matches" if does == "match" else "hangs")
     with it.client() as client:
         found = client.request("stacks", service="web", worker=0)
         assert f"in do_{does}" in found["stacks"]
         assert alive(found["pid"])
-    os.kill(found["pid"], signal.SIGKILL)
-    assert it.program.stop() in {0, 1}
+    it.program.stop()
 
 
 @pytest.mark.real
@@ -77,7 +76,6 @@ def test_the_stacks_of_what_is_being_built(start):
     it.wait_for("init")
     with it.client() as client:
         assert "in __init__" in client.request("stacks", service="web", worker=0)["stacks"]
-        os.kill(worker(client)["pid"], signal.SIGKILL)
     it.program.signal(signal.SIGINT)
     it.program.wait()
 
