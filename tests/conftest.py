@@ -1,5 +1,6 @@
 """What every test gets: a hard deadline, strict skips, and programs that leave nothing behind."""
 
+import compileall
 import os
 import signal
 import sys
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 import cotyledon
-from tests.harness import Program, Programs
+from tests.harness import PROGRAMS, SOURCES, Program, Programs
 from tests.servers import RabbitMQ
 
 # futurist and the libraries of OpenStack import it where it is there, and from then on it warns at
@@ -25,6 +26,9 @@ _FAILED = pytest.StashKey[bool]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "deadline(seconds): another hard deadline for the test")
+    # The programs write no bytecode, and each of a thousand would compile the package once more.
+    for folder in (SOURCES, PROGRAMS):
+        compileall.compile_dir(folder, quiet=2)
 
 
 # --- skips --------------------------------------------------------------------------------

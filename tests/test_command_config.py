@@ -16,6 +16,8 @@ from tests.harness import HERE, InitSystem, until
 
 __all__ = ["shell"]
 
+pytestmark = pytest.mark.once
+
 DOCS = HERE.parent / "docs"
 
 WEB = """

@@ -18,7 +18,7 @@ from tests.harness import until
 
 __all__ = ["shell"]
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 WEB = "command_services:Web"
 

@@ -14,7 +14,7 @@ from cotyledon._posix import cgroups, memory, strangers
 from cotyledon._posix.memory import OutOfMemory, private
 from tests.harness import TookTooLong, alive, descendants, until, wait_gone
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 SCRIPT = "containers.py"
 UNSHARE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")

@@ -13,7 +13,7 @@ import pytest
 from tests.harness import alive, until, wait_gone
 from tests.web_clients import Clients
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 
 def begin(start, *args):

@@ -23,7 +23,7 @@ import pytest
 from examples import demo_proof, index_files
 from examples.index_store import Store
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 ROOT = Path(__file__).resolve().parent.parent
 INDEXER = [sys.executable, "-W", "error", str(ROOT / "examples" / "indexer.py")]

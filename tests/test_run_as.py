@@ -18,6 +18,7 @@ SCRIPT = "run_as.py"
 TERM, HUP, KILL = signal.SIGTERM, signal.SIGHUP, signal.SIGKILL
 
 pytestmark = [
+    pytest.mark.once,
     pytest.mark.real,
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
 ]
