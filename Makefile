@@ -14,9 +14,10 @@ SEEDS ?= 1000
 OLD := 2.2.0
 OLD_VENV := .venv-$(OLD)
 
-# Whom the heartbeats are compared with, and what all of them need besides.
+# Whom the package and its heartbeats are compared with, and what all of the latter need besides.
 FRIENDS := .venv-friends-$(OLD) .venv-friends-eventlet .venv-friends-threading
 OLD_COTYLEDON := 'cotyledon==$(OLD)'
+PEERS := 'circus>=0.19,<1' 'gunicorn>=23' 'supervisor>=4.3,<5'
 CLIENTS := tooz redis etcd3gw oslo.messaging
 OSLO_SERVICE := >=4.8,<4.9
 
@@ -26,7 +27,7 @@ PIP_INSTALL := -m pip --disable-pip-version-check -qq install
 .DEFAULT_GOAL := help
 # Two targets at once would run two pips in one environment.
 .NOTPARALLEL:
-.PHONY: help demo test sim bench bench-heartbeats docs lint types layers check fmt clean same-python FORCE
+.PHONY: help demo test sim bench bench-peers bench-heartbeats docs lint types layers check fmt clean same-python FORCE
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +43,9 @@ sim: $(VENV)/.installed-run ## simulate many seeds (SEEDS=5000) or replay one (S
 
 bench: $(VENV)/.installed-run $(OLD_VENV)/.installed ## measure against cotyledon 2.2.0
 	$(PY) -m bench --reference $(OLD_VENV)/bin/python $(ARGS)
+
+bench-peers: $(VENV)/.installed-run .venv-peers/.installed ## measure beside circus, gunicorn, supervisor
+	$(PY) -m bench.peers --peers .venv-peers/bin/python $(ARGS)
 
 bench-heartbeats: $(VENV)/.installed-bench $(FRIENDS:=/.installed) ## beat while the main job is busy
 	$(PY) -m bench.heartbeats --reference .venv-friends-$(OLD)/bin/python \
@@ -176,6 +180,7 @@ FRIENDS_EVENTLET := 'oslo.service$(OSLO_SERVICE)' $(CLIENTS)
 FRIENDS_THREADING := 'oslo.service[threading]$(OSLO_SERVICE)' $(OLD_COTYLEDON) $(CLIENTS)
 
 $(eval $(call other,$(OLD_VENV),OLD_COTYLEDON))
+$(eval $(call other,.venv-peers,PEERS))
 $(eval $(call other,.venv-friends-$(OLD),FRIENDS_OLD))
 $(eval $(call other,.venv-friends-eventlet,FRIENDS_EVENTLET))
 $(eval $(call other,.venv-friends-threading,FRIENDS_THREADING))

@@ -48,6 +48,15 @@ def private_memory(pid: int) -> int:
     return total
 
 
+def proportional_memory(pid: int) -> int:
+    """Return the memory of a process, what it shares divided by those that share it, in bytes."""
+    with open(f"/proc/{pid}/smaps_rollup") as rollup:
+        for line in rollup:
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) << 10
+    return 0
+
+
 def children(parent: int) -> list[int]:
     """Return the direct children of a process, those that are only waited for included."""
     found = []

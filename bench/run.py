@@ -96,7 +96,7 @@ class Run:
 
     def __exit__(self, *_: object) -> None:
         try:
-            self._clear_away()
+            clear_away()
         finally:
             os.close(self._pipe)
             os.close(self._errors)
@@ -131,7 +131,7 @@ class Run:
         while not self._ended:
             self._read(deadline, seconds)
         # One may have closed the pipe and still be there.
-        while not _reap():
+        while not reap():
             if time.monotonic_ns() > deadline:
                 raise TimedOut(seconds)
             time.sleep(0.0005)
@@ -174,24 +174,24 @@ class Run:
     def _said(self) -> str:
         return os.pread(self._errors, 1 << 16, 0).decode(errors="replace")[-4000:]
 
-    # The end
 
-    def _clear_away(self) -> None:
-        deadline = _deadline(60)
-        while not _reap():
-            if time.monotonic_ns() > deadline:
-                raise RuntimeError("a subject's processes cannot be killed")
-            # The children of those that die become ours, and have their turn.
-            for pid in proc.children(os.getpid()):
-                os.kill(pid, signal.SIGKILL)
-            time.sleep(0.005)
+def clear_away() -> None:
+    """Kill everything that was started and is still there; needs :func:`prepare`."""
+    deadline = _deadline(60)
+    while not reap():
+        if time.monotonic_ns() > deadline:
+            raise RuntimeError("a subject's processes cannot be killed")
+        # The children of those that die become ours, and have their turn.
+        for pid in proc.children(os.getpid()):
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.005)
 
 
 def _deadline(seconds: float) -> int:
     return time.monotonic_ns() + round(seconds * SECOND)
 
 
-def _reap() -> bool:
+def reap() -> bool:
     """Collect what has ended; return whether no child is left."""
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
