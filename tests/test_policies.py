@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness import Program, until
+from tests.harness import Program, title, until
 
 pytestmark = pytest.mark.real
 
@@ -360,6 +360,32 @@ def test_a_worker_may_ask_for_more_time_to_start(play):
     assert not it.count("WorkerSilent", service="slow")
     it.program.collect(2, "init", service="hung")
     assert it.stop() == 1  # the next one hangs, too
+
+
+# --- another program in the worker's place ------------------------------------------------
+
+
+def test_a_worker_that_has_executed_another_program_is_told_to_end_by_a_signal(play):
+    """What a worker executes in its own place gets a TERM when the worker is to end."""
+    it = play(service(does=[["execute", "sleep", "1000"]]), graceful_shutdown_timeout=1000)
+    pid = it.wait_for("run").pid
+    until(lambda: title(pid) == "sleep 1000", "it has executed it")
+    it.program.signal(HUP)
+    death = it.notice("WorkerDied")["death"]
+    assert (death["reason"], death["exit_code"]) == ("reload", -signal.SIGTERM)
+    pid = it.wait_for("run").pid
+    until(lambda: title(pid) == "sleep 1000", "its successor has, too")
+    assert it.stop() == 0
+
+
+def test_a_worker_that_has_executed_another_program_dies_of_its_silence(play):
+    """It is not asked for its stacks by signals that it does not know: it dies of the watchdog."""
+    it = play(service(policy="Policy(watchdog=0.5)", does=[["execute", "sleep", "1000"]]))
+    it.notice("WorkerSilent")
+    it.change("web")
+    death = it.notice("WorkerDied")["death"]
+    assert (death["reason"], death["exit_code"]) == ("watchdog", -signal.SIGKILL)
+    assert it.stop() == 0
 
 
 # --- watchdog -----------------------------------------------------------------------------

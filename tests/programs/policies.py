@@ -120,6 +120,9 @@ class Actor(cotyledon.Service):
         while True:
             sum(len(str(number)) for number in range(1000))
 
+    def do_execute(self, *command: str) -> None:
+        os.execvp(command[0], command)
+
     def do_grow(self, size: int) -> None:
         self.grown = ctypes.create_string_buffer(b"x" * size)
         self.say("grown")

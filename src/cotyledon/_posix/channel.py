@@ -11,6 +11,7 @@ is (the pidfd does).
 
 import _socket
 import os
+import select
 from collections.abc import Mapping
 from typing import NamedTuple, TypeAlias
 
@@ -173,6 +174,13 @@ def send(fd: int, message: Message) -> bool:
         return True
     finally:
         end.detach()
+
+
+def is_cut(fd: int) -> bool:
+    """Tell whether nobody has the other end any more."""
+    poll = select.poll()
+    poll.register(fd, 0)  # it is told that it was hung up in any case
+    return bool(poll.poll(0))
 
 
 def receive(fd: int) -> list[Message] | None:

@@ -97,7 +97,6 @@ class Reactor:
         self.watches = Watches(self._epoll)
         self._epoll.register(wakeup.fd, select.EPOLLIN)
         self._epoll.register(self.news.ours, select.EPOLLIN)
-        self._master = os.getpid()
         FORKS.own(self._epoll.fileno(), *wakeup.fds)
         self._start_guard()
 
@@ -312,10 +311,13 @@ class Reactor:
 
     def _send(self, worker: int, message: channel.Message) -> None:
         child = self.children.get(worker)
-        if child is not None and child.channel >= 0:
+        if child is not None and child.channel >= 0 and not channel.is_cut(child.channel):
             # If it reads nothing at the moment: of what it has missed, only the last counts.
             child.unsent = message
             self._send_unsent(child)
+        elif child is not None and isinstance(message, channel.StopMessage):
+            # Dead, or another program in the place of ours, which may still end gracefully.
+            child.process.send_signal(signal.SIGTERM)
 
     def _send_unsent(self, child: Child) -> None:
         message = child.unsent

@@ -70,7 +70,8 @@ def forget() -> None:
 def ask(process: Process) -> None:
     """Ask a worker that answers for the stacks of its threads; never raises, never waits.
 
-    The signals would end a process that does not answer.
+    The signals would end a process that does not answer: one that has executed another program in
+    its place is left alone.
 
     faulthandler drops a dump that begins during another one, in whatever thread. So both signals
     go to the main thread, and are made to arrive at once, while the process is stopped: then the
@@ -78,7 +79,10 @@ def ask(process: Process) -> None:
     begins, and a standard error that nobody reads does not hold it up. A process that somebody
     else has stopped stays so, and answers when it goes on.
     """
-    stopped = _stopped(process.pid)
+    state, caught = _look(process.pid)
+    if caught is not None and not all(caught >> (signum - 1) & 1 for signum in SIGNALS):
+        return
+    stopped = state in {"T", "t"}
     try:
         if not stopped:
             process.send_signal(signal.SIGSTOP)
@@ -93,12 +97,19 @@ def ask(process: Process) -> None:
         pass
 
 
-def _stopped(pid: int) -> bool:
+def _look(pid: int) -> tuple[str, int | None]:
+    """Return the state of a process and the set of signals that it catches, as far as known."""
+    state, caught = "", None
     try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            return stat.read().rpartition(b")")[2].split()[0] in b"Tt"
-    except (OSError, IndexError):
-        return False
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as status:
+            for line in status:
+                if line.startswith("State:"):
+                    state = line.split()[1]
+                elif line.startswith("SigCgt:"):
+                    caught = int(line.split()[1], 16)
+    except (OSError, IndexError, ValueError):
+        pass
+    return state, caught
 
 
 def _send_to_main_thread(process: Process, signum: int) -> None:
