@@ -290,6 +290,15 @@ def test_a_service_waits_for_one_that_does_not_get_ready(play):
 # --- notices ------------------------------------------------------------------------------
 
 
+def test_deaths_at_the_end_of_a_stop_are_told(play):
+    """Hooks are told of those, too, whom the deadline of a stop has killed."""
+    it = play(service(workers=3, does=[["match"]]), graceful_shutdown_timeout=1)
+    it.program.collect(3, "matches")
+    assert it.stop() == 1
+    for _ in range(3):
+        assert it.notice("WorkerDied", stopping=True)["death"]["reason"] == "stop timeout"
+
+
 def test_every_death_is_told_with_what_is_known_of_it(play):
     """The last deaths are in the status and in notices: why, how, what it used, what next."""
     it = play(service(does=[["gate", "go"], ["die", int(KILL)]]))

@@ -32,6 +32,7 @@ class Foreign:
 
     def __init__(self) -> None:
         self.deadline: int | None = None  # when it must have ended, because of a stop
+        self._brief = False  # no call may hold up the stop, which goes on beside it
         self.alarms = 0  # SIGALRMs that were our own timer's, not yet taken off the record
         self._lines: list[tuple[Any, ...]] = []
         self._pid = os.getpid()
@@ -64,7 +65,7 @@ class Foreign:
             Why what follows from them is not to be, if one of them says so.
         """
         for hook in hooks:
-            if self._late():
+            if self.late:
                 self.note(ERROR, "no time is left for the %s hook %r", kind, hook)
                 return None
             started = time.monotonic_ns()
@@ -88,7 +89,9 @@ class Foreign:
                 self.note(ERROR, text, kind, hook, took / SECOND)
         return None
 
-    def _late(self) -> bool:
+    @property
+    def late(self) -> bool:
+        """Whether no time is left for hooks."""
         return self.deadline is not None and time.monotonic_ns() >= self.deadline
 
     def _call(self, code: Callable[..., object], args: tuple[Any, ...]) -> None:
@@ -105,8 +108,15 @@ class Foreign:
     def _arm(self) -> None:
         if self.deadline is not None:
             self._armed = True
-            left = max(self.deadline - time.monotonic_ns(), AT_LEAST)
-            signal.setitimer(signal.ITIMER_REAL, left / SECOND)
+            left = self.deadline - time.monotonic_ns()
+            if self._brief:
+                left = min(left, SLOW)
+            signal.setitimer(signal.ITIMER_REAL, max(left, AT_LEAST) / SECOND)
+
+    def be_brief(self, deadline: int) -> None:
+        """From now on interrupt what takes longer than a second, at the latest at ``deadline``."""
+        self.deadline = deadline
+        self._brief = True
 
     # Called in signal handlers, in the main thread
 

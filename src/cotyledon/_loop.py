@@ -16,7 +16,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from logging import INFO, WARNING
+from logging import ERROR, INFO, WARNING
 from typing import Any, NamedTuple, Protocol
 
 from cotyledon._core.board import earlier
@@ -42,6 +42,8 @@ from cotyledon.systemd import Notifier
 SECOND = 1_000_000_000
 MOMENT = SECOND // 200
 """How long a turn may go on with hooks that are waiting before it looks at the workers again."""
+LAST_WORDS = SECOND
+"""How long hooks may be told of the end, when nothing is left to be supervised."""
 
 
 class Job(NamedTuple):
@@ -176,22 +178,30 @@ class Loop:
             if control is not None:
                 control.after(events, effects)
             if effects and isinstance(effects[-1], Exit):
-                self._tell_the_rest()
-                if control is not None:
-                    control.finish(effects[-1].status)
-                self.reporter.finish(effects[-1].status)
-                return effects[-1].status
+                return self._finish(effects[-1].status)
             self._work()
             if control is not None:
                 control.serve()
             busy = (
                 self._soon
-                or self._jobs
+                or (self._jobs and not self._foreign.late)
                 or self._inbox.events
                 or (self._inbox.stop and not self._stopping)
                 or self.catcher.caught
                 or (self._stop_due and not self._stopping)
             )
+
+    def _finish(self, status: int) -> int:
+        """Tell everybody that it is over."""
+        self._foreign.be_brief(time.monotonic_ns() + LAST_WORDS)
+        self._tell_the_rest()
+        if self._jobs:
+            self.note(ERROR, "no time is left for the hooks of %d more events", len(self._jobs))
+            self._foreign.tell()
+        if self.control is not None:
+            self.control.finish(status)
+        self.reporter.finish(status)
+        return status
 
     def _name(self, service: int) -> str:
         return self.reactor.names.get(service) or self._given_name(service)
@@ -243,7 +253,9 @@ class Loop:
             elif signum == signal.SIGTERM:
                 if self._stopping:
                     self.note(WARNING, "told to stop a second time: what is left has one second")
-                    self.guard.promise(time.monotonic_ns() + HURRY)
+                    hurried = time.monotonic_ns() + HURRY
+                    self.guard.promise(hurried)
+                    self._foreign.limit(hurried)
                     events.append(HurryRequested())
                 else:
                     self._stop("SIGTERM", events)
@@ -253,6 +265,7 @@ class Loop:
                 self.note(WARNING, "%s: ending at once", signal.Signals(signum).name)
                 self._stopping = True
                 self._jobs.clear()
+                self._foreign.limit(time.monotonic_ns())  # the others are told at the end
                 self.guard.promise(time.monotonic_ns())
                 self.reporter.stopping(signal.Signals(signum).name, 0)
                 events.append(AbortRequested())
@@ -297,12 +310,13 @@ class Loop:
         left = self._time_left()
         if left:
             self.guard.promise(time.monotonic_ns() + left)
+            self._foreign.be_brief(time.monotonic_ns() + left)
         events.append(StopRequested(left))
 
     def _work(self) -> None:
         """Call the hooks of the next events, for a moment, and pass on what follows from them."""
         until = time.monotonic_ns() + MOMENT
-        while self._jobs:
+        while self._jobs and not self._foreign.late:
             job = self._jobs.popleft()
             refused = self._call(job)
             if job.then is not None and refused is None:
@@ -367,7 +381,7 @@ class Loop:
         """Call the ``on_event`` hooks that are due, before something final."""
         jobs, self._jobs = self._jobs, deque()
         for job in jobs:
-            if job.kind == "on_event":
+            if job.kind == "on_event" and not self._foreign.late:
                 self._call(job)
             else:
                 self._jobs.append(job)
