@@ -290,6 +290,15 @@ def test_a_service_waits_for_one_that_does_not_get_ready(play):
 # --- notices ------------------------------------------------------------------------------
 
 
+def test_starts_that_are_refused_are_told_once_in_a_while(start):
+    """Where no descriptor is left for many workers, the log does not repeat that for each."""
+    settings = json.dumps([[service(workers=60)], {}])
+    program = start("policies.py", settings, prefix=("prlimit", "--nofile=60:60"))
+    program.collect(80, "notice", kind="WorkerDied")
+    assert 0 < program.stderr().count("cannot start a worker: [Errno 24]") < 40
+    assert program.stop() == 0
+
+
 def test_deaths_at_the_end_of_a_stop_are_told(play):
     """Hooks are told of those, too, whom the deadline of a stop has killed."""
     it = play(service(workers=3, does=[["match"]]), graceful_shutdown_timeout=1)

@@ -195,6 +195,20 @@ def test_a_master_may_name_its_own_user(start):
     assert program.stop() == 0
 
 
+def test_memory_that_may_not_be_looked_at(start):
+    """A master that may not look at the memory of its workers says that it cannot recycle them."""
+    policy = "Policy(run_as=RunAs(user='nobody'), recycle=Recycle('1M', min_life=0.1, every=0.1))"
+    services = [{"name": "web", "workers": 2, "policy": policy}]
+    without = "--bounding-set=-sys_ptrace,-sys_admin,-perfmon"
+    program = start("policies.py", json.dumps([services, {}]), prefix=("setpriv", without))
+    until(lambda: "that needs CAP_SYS_PTRACE" in program.stderr(), "it says so")
+    assert program.stop() == 0
+    assert program.stderr().count("CAP_SYS_PTRACE") == 1
+    assert {event["death"]["reason"] for event in program.all("notice", kind="WorkerDied")} == {
+        "stopped"
+    }
+
+
 # --- what cannot be applied ---------------------------------------------------------------
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {

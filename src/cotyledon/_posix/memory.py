@@ -1,16 +1,20 @@
 """Memory: whether the kernel has killed for want of it, and how much of it is a process's own.
 
-Responsible for reading what the kernel counts. Never decides what a number means for a worker,
-never raises for a file that is missing, hidden or odd, and reads nothing unless asked.
+Responsible for reading what the kernel counts, and for saying where it may not be read. Never
+decides what a number means for a worker, never raises for a file that is missing or odd, and
+reads nothing unless asked.
 """
 
 import os
 import time
+from logging import ERROR
 
 from cotyledon._posix.cgroups import own_directory
+from cotyledon._posix.seldom import Seldom
 
 _FRESH = 1_000_000_000
 """How long, in nanoseconds, a kill that was counted may still explain a death."""
+_HOUR = 3600 * 1_000_000_000
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _OWN = ("Private_Clean:", "Private_Dirty:", "Private_Hugetlb:")
 
@@ -102,7 +106,11 @@ def private(pid: int, limit: int) -> int | None:
 
     Returns:
         The resident set if it is below the limit, else the private memory, with huge pages;
-        ``None`` if the process is gone, is a zombie, or may not be read.
+        ``None`` if the process is gone, or is a zombie.
+
+    Raises:
+        PermissionError: we may not look, because the process has changed its user and we have
+            no ``CAP_SYS_PTRACE``.
     """
     fields = _read(f"/proc/{pid}/statm").split()
     try:
@@ -115,7 +123,13 @@ def private(pid: int, limit: int) -> int | None:
         return resident
     total = 0
     seen = False
-    for line in _read(f"/proc/{pid}/smaps_rollup").decode("ascii", "replace").splitlines():
+    try:
+        text = _read_all(f"/proc/{pid}/smaps_rollup")
+    except PermissionError:
+        raise
+    except OSError:
+        return None
+    for line in text.decode("ascii", "replace").splitlines():
         if line.startswith(_OWN):
             try:
                 total += int(line.split()[1]) * 1024
@@ -125,12 +139,31 @@ def private(pid: int, limit: int) -> int | None:
     return total if seen else None
 
 
+def private_or_say(name: str | None, pid: int, limit: int, seldom: Seldom) -> int | None:
+    """Return the same of a worker of a service; if we may not look, log that now and then."""
+    try:
+        return private(pid, limit)
+    except PermissionError:
+        seldom.say(
+            _HOUR,
+            ERROR,
+            "%s: not allowed to look at the memory of its workers, so none is recycled for it: "
+            "where they are another user's, that needs CAP_SYS_PTRACE",
+            name,
+        )
+        return None
+
+
 def _read(path: str) -> bytes:
     try:
-        with open(path, "rb", buffering=0) as file:
-            pieces = []
-            while piece := file.read(1 << 16):
-                pieces.append(piece)
-            return b"".join(pieces)
+        return _read_all(path)
     except OSError:
         return b""
+
+
+def _read_all(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        pieces = []
+        while piece := file.read(1 << 16):
+            pieces.append(piece)
+        return b"".join(pieces)

@@ -42,6 +42,7 @@ from cotyledon._posix.guard import Guard
 from cotyledon._posix.launch import Launcher, Order
 from cotyledon._posix.news import News
 from cotyledon._posix.processes import Process, milliseconds
+from cotyledon._posix.seldom import Seldom
 from cotyledon._posix.signals import Catcher, Wakeup
 from cotyledon._posix.strangers import Strangers
 from cotyledon._posix.watches import Watches
@@ -84,6 +85,7 @@ class Reactor:
         self._catcher = catcher
         self._guard = guard
         self._say = say
+        self._seldom = Seldom(say)
         self._guard_fd = -1
         self._guard_due: int | None = None  # when to start it again
         self.news = News()
@@ -249,7 +251,7 @@ class Reactor:
             case ReadBeat():
                 answers.append(Heartbeat(child.key, self._guard.table.beat(child.place)))
             case MeasureMemory(_, limit):
-                private = memory.private(process.pid, limit)
+                private = memory.private_or_say(child.name, process.pid, limit, self._seldom)
                 if private is not None:
                     answers.append(Measured(child.key, private))
 
@@ -305,8 +307,8 @@ class Reactor:
         return child
 
     def _failed(self, spawn: Spawn, error: BaseException | None) -> SpawnFailed:
-        expected = isinstance(error, OSError)
-        self._say(ERROR, "cannot start a worker: %s", error, exc_info=None if expected else error)
+        trace = None if isinstance(error, OSError) else error
+        self._seldom.say(SECOND, ERROR, "cannot start a worker: %s", error, exc_info=trace)
         return SpawnFailed(spawn.worker)
 
     def _send(self, worker: int, message: channel.Message) -> None:
