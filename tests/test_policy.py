@@ -29,6 +29,7 @@ Rollout: Any = _Rollout
             "'initial' must be a number of seconds >= 0",
         ),
         (lambda: Backoff(cap=float("inf")), ValueError, "'cap' must be a number of seconds >= 0"),
+        (lambda: Backoff(cap=10**400), ValueError, "'cap' must be a number of seconds >= 0"),
         (lambda: Backoff(factor=0.5), ValueError, "'factor' must be a number >= 1"),
         (lambda: Backoff(jitter=1.5), ValueError, "'jitter' must be from 0 to 1"),
         (lambda: Backoff(forgive=0), ValueError, "'forgive' must be a number of seconds >= 0.001"),

@@ -209,6 +209,13 @@ def test_memory_that_may_not_be_looked_at(start):
     }
 
 
+def test_no_thread_to_be_had(start):
+    """A worker that can have no thread for run() ends as if run() had failed."""
+    program = changed(start, user="nobody", limits={"nproc": 1})
+    assert program.wait_for("dead")["code"] == 2
+    program.stop()
+
+
 # --- what cannot be applied ---------------------------------------------------------------
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {

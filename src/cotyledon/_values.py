@@ -80,12 +80,16 @@ def number(owner: str, name: str, value: Any, unit: str = "", *, least: float = 
     """Return a finite number of at least ``least``; raise what is wrong with it."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{owner}: {name!r} must be a number{unit}, not: {value!r}")
-    if not math.isfinite(value) or value < least:
+    try:
+        found = float(value)
+    except OverflowError:  # an int that no float is large enough for
+        found = math.inf
+    if not math.isfinite(found) or value < least:
         bound = (
             f"a number{unit} >= {least:g}" if math.isfinite(least) else f"a finite number{unit}"
         )
         raise ValueError(f"{owner}: {name!r} must be {bound}, not: {value!r}")
-    return float(value)
+    return found
 
 
 MOST_FIGURES = 32

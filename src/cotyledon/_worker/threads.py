@@ -79,7 +79,10 @@ class Threads:
 
     def _thread(self, name: str, target: Callable[[], object]) -> threading.Thread:
         thread = threading.Thread(target=target, name=name, daemon=True)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:  # no thread can be had any more
+            self._fail(error, f"{name}()")
         return thread
 
     def _fail(self, error: BaseException, where: str) -> None:
