@@ -19,6 +19,8 @@ from typing import ClassVar
 
 from tests.harness import SERVERS, until
 
+ENDS_WITH_US = ("setpriv", "--pdeathsig", "TERM", "--")
+"""In front of a command: the kernel ends it when the tests have ended, even by SIGKILL."""
 STARTS_IN = 60.0
 """Seconds that a server may take to answer."""
 
@@ -79,7 +81,7 @@ class Server:
         """Start it, with what it had before, and wait until it answers."""
         with self.log.open("ab") as log:
             self._process = process = subprocess.Popen(
-                self.command(),
+                [*ENDS_WITH_US, *self.command()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -259,7 +261,7 @@ class RabbitMQ(Server):
     def start(self) -> None:
         if self._names is None:
             self._names = subprocess.Popen(
-                ["epmd", "-address", "127.0.0.1", "-port", str(self._names_port)],
+                [*ENDS_WITH_US, "epmd", "-address", "127.0.0.1", "-port", str(self._names_port)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

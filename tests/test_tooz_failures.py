@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 
 from tests.harness import TIMEOUT, Program, descendants, until, wait_gone
 from tests.servers import Redis, Server
-from tests.test_docs import examples
+from tests.test_docs import ROOT, examples
 from tests.test_tooz_servers import BRIEF
 from tests.tooz_support import KEYS, KINDS, Cluster, started
 
@@ -57,6 +58,28 @@ twin = coordination.get_coordinator(sys.argv[1], mine[0])
 twin.start()
 twin.leave_group(b"pollers").get()
 """
+
+
+OUTLIVED = """
+import os, signal
+from tests.servers import Redis
+
+server = Redis()
+server.start()
+print(server.pid, server.folder, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_no_server_outlives_the_tests() -> None:
+    """A server that the tests have started ends with them, even if they are killed."""
+    if Redis.missing():
+        pytest.skip(Redis.missing())
+    command = [sys.executable, "-c", OUTLIVED]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as killed:
+        pid, folder = killed.communicate(timeout=TIMEOUT * 2)[0].split()
+    wait_gone(int(pid))
+    shutil.rmtree(folder)
 
 
 @pytest.mark.deadline(120)
@@ -285,7 +308,7 @@ def test_the_model_runs() -> None:
     """The model that the page's figures are of can be run, and the work of one moves alone."""
     ended = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "bench.ring", "20"],
-        cwd=Path(__file__).parent.parent,
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         timeout=TIMEOUT * 2,
         check=True,
