@@ -26,6 +26,7 @@ import os
 import random
 import shutil
 import sqlite3
+import stat
 import sys
 import tempfile
 import threading
@@ -78,7 +79,12 @@ def catalogue(archive: Path) -> Iterator[sqlite3.Connection]:
 
 
 class Unreadable(Exception):
-    """There is no such file, or it cannot be read."""
+    """There is no such file, it is none, or it cannot be read."""
+
+
+def at_once(path: str, flags: int) -> int:
+    """Open a file; a pipe is not waited for."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def pieces(source: BinaryIO) -> Iterator[bytes]:
@@ -98,9 +104,11 @@ def store(archive: Path, path: str) -> str:
     digest, size = hashlib.sha256(), 0
     with ExitStack() as stack:
         try:
-            source = stack.enter_context(open(path, "rb"))
+            source = stack.enter_context(open(path, "rb", opener=at_once))
         except (OSError, ValueError) as error:
             raise Unreadable(str(error)) from error
+        if not stat.S_ISREG(os.fstat(source.fileno()).st_mode):  # a device may have no end
+            raise Unreadable(f"no regular file: {path!a}")
         target = stack.enter_context(
             tempfile.NamedTemporaryFile(dir=archive / "new", delete=False)
         )
