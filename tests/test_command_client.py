@@ -155,6 +155,15 @@ def test_past_events_are_shown_without_following(shell):
     assert program.stop() == 0
 
 
+def test_past_events_end_where_a_service_was_the_last_to_say_something(shell):
+    """What services say is numbered as any event is, and not among the past ones."""
+    program = shell.run(f"{SERVICES}:Saying")
+    until(lambda: shell.status()["Saying"]["workers"][0]["status"] == "busy", "it was said")
+    lines = shell.ask("events", "--no-follow", "-n", "1").stdout.splitlines()
+    assert [line.split(maxsplit=2)[2] for line in lines] == ["every worker is ready"]
+    assert program.stop() == 0
+
+
 def test_a_manager_that_is_killed_ends_the_followers_with_a_status(shell):
     program = shell.run(WEB)
     program.wait_for("run")
