@@ -432,6 +432,17 @@ def test_with_several_managers_one_has_to_be_named(shell):
     assert second.stop() == 0
 
 
+def test_a_manager_that_does_not_answer_may_be_the_one_that_is_meant(shell):
+    """A command without a name goes to nobody while one of two managers hangs."""
+    first = shell.run(WEB, name="one")
+    second = shell.run(WEB, name="two")
+    first.pause(first.pid)
+    assert "choose one with -m NAME" in shell.wrong("stop", code=2, COTYLEDON_MANAGER="")
+    first.signal(signal.SIGCONT)
+    assert first.stop() == 0
+    assert second.stop() == 0
+
+
 def test_a_reader_that_has_seen_enough_ends_the_output_in_silence(shell):
     program = shell.run(WEB)
     program.wait_for("run")
