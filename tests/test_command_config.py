@@ -74,6 +74,7 @@ def error(written, text):
         (WEB + "worker = 2", "services.web.worker: unknown key (did you mean 'workers'?)"),
         (WEB + "workers = '2'", 'services.web.workers: expected an integer, got "2"'),
         (WEB + "workers = -2", "services.web.workers: expected at least 0, got -2"),
+        (WEB + "workers = 32769", "services.web.workers: expected at most 32768, got 32769"),
         (WEB + "args = 'x'", 'services.web.args: expected an array, got "x"'),
         (WEB + "after = ['dbb']\n[services.db]\ntarget='tests.configured:Db'",
          "app.toml: services.web.after: there is no service 'dbb' (did you mean 'db'?)"),
