@@ -52,6 +52,8 @@ def error(written, text):
     ("text", "expected"),
     [
         ("x = 1 2", "app.toml: line 1, column 7: no TOML: expected newline or end of document"),
+        ("x = " + "[" * 5000, "app.toml: no TOML: it is nested too deeply"),
+        ("x = " + "1" * 5000, "app.toml: no TOML: exceeds the limit (4300 digits)"),
         ("", "app.toml: services: is missing"),
         ("services = {}", "app.toml: services: there is none, expected at least one"),
         ("services = 3", "app.toml: services: expected a table, got 3"),

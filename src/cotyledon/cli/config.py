@@ -54,7 +54,7 @@ def read(path: str) -> Config:
     """
     short = os.path.relpath(path)
     shown_path = path if short.startswith("..") else short
-    document = schema.parse(path)
+    document = schema.parse(path, shown_path)
     file = schema.shaped(shown_path, "", document, schema.FileShape)
     shared = schema.environment_of(shown_path, "environment", file.environment)
     grace = seconds(shown_path, "graceful_timeout", file.graceful_timeout)
