@@ -294,6 +294,16 @@ def test_sighup_applies_the_difference_and_nothing_else(shell):
 
 
 @real
+def test_a_reload_that_adds_a_service_is_over_when_that_is_ready(shell):
+    text = START.format(workers=1)
+    path, program = begin(shell, text)
+    Path(path).write_text(text + "[services.new]\ntarget = 'command_services:Never'\n")
+    line = shell.wrong("reload", "--wait", "--timeout", "1", code=6)
+    assert "new: 0 of 1 workers are ready; new/0 is starting" in line
+    assert program.stop() == 0
+
+
+@real
 @pytest.mark.parametrize(
     ("old", "new", "what"),
     [
