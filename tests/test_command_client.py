@@ -332,7 +332,7 @@ def test_no_manager_and_a_stale_socket_are_status_4(shell):
     assert "a socket has been left there" in shell.wrong("status", "-m", str(path), code=4)
     assert "not there" in shell.wrong("stop", "-m", str(shell.folder / "nowhere"), code=4)
     (shell.folder / "file").touch()
-    shell.wrong("stop", "-m", str(shell.folder / "file"), code=4)
+    assert "it is no socket" in shell.wrong("stop", "-m", str(shell.folder / "file"), code=4)
     shell.wrong("health", "-m", "nobody", code=1)
 
 
