@@ -155,6 +155,15 @@ def test_past_events_are_shown_without_following(shell):
     assert program.stop() == 0
 
 
+def test_past_events_end_where_a_service_was_the_last_to_say_something(shell):
+    """What services say is numbered as any event is, and not among the past ones."""
+    program = shell.run(f"{SERVICES}:Saying")
+    until(lambda: shell.status()["Saying"]["workers"][0]["status"] == "busy", "it was said")
+    lines = shell.ask("events", "--no-follow", "-n", "1").stdout.splitlines()
+    assert [line.split(maxsplit=2)[2] for line in lines] == ["every worker is ready"]
+    assert program.stop() == 0
+
+
 def test_a_manager_that_is_killed_ends_the_followers_with_a_status(shell):
     program = shell.run(WEB)
     program.wait_for("run")
@@ -323,7 +332,7 @@ def test_no_manager_and_a_stale_socket_are_status_4(shell):
     assert "a socket has been left there" in shell.wrong("status", "-m", str(path), code=4)
     assert "not there" in shell.wrong("stop", "-m", str(shell.folder / "nowhere"), code=4)
     (shell.folder / "file").touch()
-    shell.wrong("stop", "-m", str(shell.folder / "file"), code=4)
+    assert "it is no socket" in shell.wrong("stop", "-m", str(shell.folder / "file"), code=4)
     shell.wrong("health", "-m", "nobody", code=1)
 
 
@@ -419,6 +428,17 @@ def test_with_several_managers_one_has_to_be_named(shell):
     assert "choose one with -m NAME" in line
     assert shell.ask("-m", "one", "status", COTYLEDON_MANAGER="").stdout.startswith("● one")
     assert shell.ask("status", "-m", "one").stdout.startswith("● one")
+    assert first.stop() == 0
+    assert second.stop() == 0
+
+
+def test_a_manager_that_does_not_answer_may_be_the_one_that_is_meant(shell):
+    """A command without a name goes to nobody while one of two managers hangs."""
+    first = shell.run(WEB, name="one")
+    second = shell.run(WEB, name="two")
+    first.pause(first.pid)
+    assert "choose one with -m NAME" in shell.wrong("stop", code=2, COTYLEDON_MANAGER="")
+    first.signal(signal.SIGCONT)
     assert first.stop() == 0
     assert second.stop() == 0
 

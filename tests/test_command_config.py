@@ -52,6 +52,8 @@ def error(written, text):
     ("text", "expected"),
     [
         ("x = 1 2", "app.toml: line 1, column 7: no TOML: expected newline or end of document"),
+        ("x = " + "[" * 5000, "app.toml: no TOML: it is nested too deeply"),
+        ("x = " + "1" * 5000, "app.toml: no TOML: exceeds the limit (4300 digits)"),
         ("", "app.toml: services: is missing"),
         ("services = {}", "app.toml: services: there is none, expected at least one"),
         ("services = 3", "app.toml: services: expected a table, got 3"),
@@ -74,6 +76,7 @@ def error(written, text):
         (WEB + "worker = 2", "services.web.worker: unknown key (did you mean 'workers'?)"),
         (WEB + "workers = '2'", 'services.web.workers: expected an integer, got "2"'),
         (WEB + "workers = -2", "services.web.workers: expected at least 0, got -2"),
+        (WEB + "workers = 32769", "services.web.workers: expected at most 32768, got 32769"),
         (WEB + "args = 'x'", 'services.web.args: expected an array, got "x"'),
         (WEB + "after = ['dbb']\n[services.db]\ntarget='tests.configured:Db'",
          "app.toml: services.web.after: there is no service 'dbb' (did you mean 'db'?)"),
@@ -287,6 +290,16 @@ def test_sighup_applies_the_difference_and_nothing_else(shell):
     line = reread(program, path, text)
     assert "new removed" in line
     until(lambda: set(shell.status()) == {"web", "db"}, "it is gone")
+    assert program.stop() == 0
+
+
+@real
+def test_a_reload_that_adds_a_service_is_over_when_that_is_ready(shell):
+    text = START.format(workers=1)
+    path, program = begin(shell, text)
+    Path(path).write_text(text + "[services.new]\ntarget = 'command_services:Never'\n")
+    line = shell.wrong("reload", "--wait", "--timeout", "1", code=6)
+    assert "new: 0 of 1 workers are ready; new/0 is starting" in line
     assert program.stop() == 0
 
 

@@ -265,6 +265,17 @@ def test_reconfigure_wants_a_count(bad, text):
     assert manager.status().services[0].wanted == 3
 
 
+def test_a_count_that_no_machine_has_room_for():
+    """More workers than a master can clean up after are refused, and take no memory."""
+    manager = cotyledon.ServiceManager()
+    service = manager.add(Service, workers=3)
+    with pytest.raises(ValueError, match="at most 32768, not: 10000000000"):
+        manager.reconfigure(service, 10**10)
+    with pytest.raises(ValueError, match="at most 32768, not: 32769"):
+        manager.add(Service, workers=32769)
+    assert [one.wanted for one in manager.status().services] == [3]
+
+
 def test_reconfigure_before_run():
     """A count that is changed before run() holds, 0 included."""
     manager = cotyledon.ServiceManager()

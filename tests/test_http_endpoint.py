@@ -170,6 +170,23 @@ def test_streams_end_with_the_worker(site):
     assert not [line for line in deaths if "HttpService" in line and "status 0" not in line]
 
 
+def test_a_request_that_does_not_come_keeps_no_place(site):
+    """A connection with half a request is closed; one that is being answered is not."""
+    program, browser = site("plain")
+    whole = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    half = whole[:-4]
+    with Stream(browser) as following:
+        for begun in (half, whole + half):
+            with socket.create_connection((browser.host, browser.port)) as end:
+                end.settimeout(60)
+                end.sendall(begun)
+                while end.recv(4096):
+                    pass
+        os.kill(browser.pid("Web"), signal.SIGKILL)
+        following.wait_for("worker-died")
+    assert program.stop() == 0
+
+
 def test_a_request_that_never_ends_does_not_hold_up_the_stop(site):
     program, browser = site("plain")
     with socket.create_connection((browser.host, browser.port)) as half:

@@ -13,7 +13,7 @@ from cotyledon._posix.launch import check_pickles
 from cotyledon._values import LONGEST
 from cotyledon.policy import Policy
 from cotyledon.service import BaseService, overrides
-from cotyledon.types import ServiceId
+from cotyledon.types import MOST_WORKERS, ServiceId
 
 SECOND = 1_000_000_000
 
@@ -62,6 +62,9 @@ def check_workers(workers: Any, least: int) -> int:
         raise ValueError(
             f"'workers' must be an int >= {least}, not: {workers} ({type(workers).__name__})"
         )
+    if workers > MOST_WORKERS:
+        # A slip of the finger would take all memory, and the time of the master with it.
+        raise ValueError(f"'workers' must be at most {MOST_WORKERS}, not: {workers}")
     return int(workers)
 
 

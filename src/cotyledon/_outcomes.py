@@ -62,6 +62,10 @@ def rolled_out(status: dict[str, Any], answer: dict[str, Any]) -> Found:
             return "failed", f"{name}: the rollout has failed; what runs old is kept"
         if service["reloading"]:
             return _given_up(service)
+        if not generation:  # it is new: added by the reload itself
+            found = scaled(service, service["wanted"])
+            if found is None or found[0]:
+                return found
         done.append(f"{name} ({service['ready']} of {service['wanted']} workers are ready)")
     return "", f"every worker is up to date: {', '.join(done) or 'there is none'}"
 

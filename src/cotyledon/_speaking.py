@@ -7,6 +7,7 @@ an instant. Never knows what is asked.
 import json
 import os
 import socket
+import stat
 import time
 from typing import Any, NamedTuple
 
@@ -159,13 +160,20 @@ def _connect(path: str, timeout: float) -> socket.socket:
     return end
 
 
+def _is_socket(path: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError:
+        return True  # it was, a moment ago
+
+
 def _no_connection(path: str, error: OSError) -> ControlError:
     match error:
         case FileNotFoundError() | NotADirectoryError():
             return ControlError("no-manager", f"no manager is running at {path}: it is not there")
         case ConnectionRefusedError():
-            text = f"no manager is running at {path}: a socket has been left there"
-            return ControlError("no-manager", text)
+            what = "a socket has been left there" if _is_socket(path) else "it is no socket"
+            return ControlError("no-manager", f"no manager is running at {path}: {what}")
         case PermissionError():
             text = f"only the manager's own user and root may connect to {path}"
             return ControlError("forbidden", text)

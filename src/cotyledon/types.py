@@ -1,7 +1,7 @@
 """The identifiers that programs use to name services and workers, and what a hook can raise.
 
-Responsible for the two public type names of cotyledon 2.2.0, and for :class:`ReloadRefused`. Never
-holds behaviour.
+Responsible for the two public type names of cotyledon 2.2.0, for how many workers a service can
+have, and for :class:`ReloadRefused`. Never holds behaviour.
 """
 
 import uuid
@@ -12,6 +12,9 @@ ServiceId = NewType("ServiceId", uuid.UUID)
 
 WorkerId = NewType("WorkerId", int)
 """Names a worker of a service: a dense, stable index from 0 to ``workers - 1``."""
+
+MOST_WORKERS = 1 << 15
+"""How many workers a service can have: as many as a master can clean up after."""
 
 
 class ReloadRefused(Exception):

@@ -41,6 +41,16 @@ class Never(support.Talker):
     policy = Policy(start=Start(ready="told"), rollout=Rollout(progress_deadline=0.5))
 
 
+class Saying(support.Talker):
+    """Says what it is doing."""
+
+    name = "Saying"
+
+    def run(self) -> None:
+        self.status("busy")
+        super().run()
+
+
 class Crashing(support.Talker):
     """Ends as soon as it is ready, and then waits long for its next start."""
 

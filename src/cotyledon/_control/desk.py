@@ -27,6 +27,7 @@ from cotyledon._loop import Inbox
 from cotyledon._posix.children import Child
 from cotyledon._posix.reactor import Reactor
 from cotyledon.status import ManagerStatus
+from cotyledon.types import MOST_WORKERS
 
 FRESH = 100_000_000
 """Nanoseconds for which a status holds if nothing has happened: a turn saved for each client."""
@@ -350,7 +351,3 @@ class Desk:
                 answer(Refused("no-worker", f"{where} has ended meanwhile"))
 
         self._reactor.ask_for_stacks(child, tell)
-
-
-MOST_WORKERS = 1 << 15
-"""Of one service: as many as the guard can look after."""

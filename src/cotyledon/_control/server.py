@@ -336,7 +336,8 @@ class Server:
         past = history.last(last) if last else []
         client.following = True
         client.prefix = wire.prefix(number)
-        client.send(wire.answer(number, b'{"next": %d}' % history.next))
+        newest = past[-1].seq if past else 0
+        client.send(wire.answer(number, b'{"next": %d, "newest": %d}' % (history.next, newest)))
         for event in past:
             client.tell(event.json)
         self._followers[client.fd] = client

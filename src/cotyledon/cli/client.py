@@ -60,22 +60,27 @@ def connect(where: str | None, *, timeout: float = 5.0) -> Generator[Client]:
 def _open(where: str | None, timeout: float) -> Client:
     if where:
         return Client(where, timeout=timeout)
-    found: list[tuple[str, Client]] = []
+    found: list[Client] = []
+    names: list[str] = []
     refused: list[ControlError] = []
     for name in managers():
         try:
-            found.append((name, Client(name, timeout=timeout)))
+            found.append(Client(name, timeout=timeout))
         except ControlError as error:
             refused.append(error)
-    if len(found) == 1:
-        return found[0][1]
-    for _, client in found:
+            if error.kind == "no-manager":
+                continue
+        # One that does not answer now may be the one that is meant.
+        names.append(name)
+    if len(found) == len(names) == 1:
+        return found[0]
+    for client in found:
         client.close()
-    if found:
-        names = ", ".join(name for name, _ in found)
-        raise Fault(Exit.USAGE, f"several managers run: {names}: choose one with -m NAME")
+    if len(names) > 1:
+        text = f"several managers run: {', '.join(names)}: choose one with -m NAME"
+        raise Fault(Exit.USAGE, text)
     if refused:
-        raise refused[0]
+        raise min(refused, key=lambda error: error.kind == "no-manager")
     raise Fault(
         Exit.NO_MANAGER,
         "no manager runs here: start one with 'cotyledon run', or give the path of its socket "

@@ -15,6 +15,7 @@ from cotyledon.cli.faults import Exit, Fault
 from cotyledon.cli.schema import shown, wrong
 from cotyledon.cli.target import resolve
 from cotyledon.cli.words import close_to
+from cotyledon.types import MOST_WORKERS
 
 
 class ServiceConfig(NamedTuple):
@@ -53,7 +54,7 @@ def read(path: str) -> Config:
     """
     short = os.path.relpath(path)
     shown_path = path if short.startswith("..") else short
-    document = schema.parse(path)
+    document = schema.parse(path, shown_path)
     file = schema.shaped(shown_path, "", document, schema.FileShape)
     shared = schema.environment_of(shown_path, "environment", file.environment)
     grace = seconds(shown_path, "graceful_timeout", file.graceful_timeout)
@@ -118,6 +119,9 @@ def _service(path: str, name: str, value: Any, shared: dict[str, str | None]) ->
     table = schema.shaped(path, where, value, schema.ServiceShape)
     if table.workers < 0:
         raise wrong(path, f"{where}.workers", f"expected at least 0, got {table.workers}")
+    if table.workers > MOST_WORKERS:
+        text = f"expected at most {MOST_WORKERS}, got {table.workers}"
+        raise wrong(path, f"{where}.workers", text)
     service = _located(path, f"{where}.target", lambda: _target(table.target))
     default = getattr(service, "policy", None)
     policy = default if isinstance(default, Policy) else Policy()

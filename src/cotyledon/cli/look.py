@@ -5,6 +5,7 @@ Responsible for asking, and for choosing between people and machines as readers.
 
 import json
 import time
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import click
@@ -14,6 +15,7 @@ from cotyledon.cli.app import complete_services, for_manager
 from cotyledon.cli.client import connect, one_worker, service_of
 from cotyledon.cli.faults import Exit
 from cotyledon.cli.telling import event_line
+from cotyledon.control import Events
 
 FEW = 12
 """So many workers in all are shown without being asked for."""
@@ -54,10 +56,10 @@ def events(where: str | None, last: int, no_follow: bool, as_json: bool) -> int:
     write = tables.writer()
     ended = False
     with connect(where) as client:
-        stream: Any
+        stream: Iterable[dict[str, Any]]
         if no_follow:
-            answer = client.request("events", last=last)
-            stream = _past(client, answer, last)
+            newest = client.request("events", last=last)["newest"]
+            stream = _past(Events(client), newest)
         else:
             stream = client.events(last)
         for event in stream:
@@ -72,15 +74,11 @@ def events(where: str | None, last: int, no_follow: bool, as_json: bool) -> int:
     return Exit.DONE
 
 
-def _past(client: Any, answer: dict[str, Any], last: int) -> Any:
-    """Yield the events of before the answer; the next one would be number ``next``."""
-    if not last or answer["next"] <= 1:
-        return
-    for event in client.events(last):
-        if event["seq"] >= answer["next"]:
-            return
+def _past(events: Events, newest: int) -> Iterator[dict[str, Any]]:
+    """Yield the events of before the answer, the last of which has the number ``newest``."""
+    for event in events if newest else ():
         yield event
-        if event["seq"] >= answer["next"] - 1:
+        if event["seq"] >= newest:
             return
 
 

@@ -17,6 +17,7 @@ from cotyledon.cli.config import default_name, is_name, seconds
 from cotyledon.cli.faults import Exit, Fault
 from cotyledon.cli.target import build, current_directory_first, resolve
 from cotyledon.cli.worker import Prepared, name_after
+from cotyledon.types import MOST_WORKERS
 
 LOG = logging.getLogger("cotyledon")
 
@@ -53,7 +54,11 @@ def _grace(_: click.Context, __: click.Parameter, value: str | None) -> float | 
 @click.command()
 @click.argument("target")
 @click.option(
-    "-w", "--workers", type=click.IntRange(min=1), metavar="N", help="How many (default: 1)."
+    "-w",
+    "--workers",
+    type=click.IntRange(1, MOST_WORKERS),
+    metavar="N",
+    help="How many (default: 1).",
 )
 @click.option(
     "--name", callback=_name, metavar="NAME",

@@ -84,36 +84,42 @@ class FileShape(msgspec.Struct, forbid_unknown_fields=True):
     environment: dict[str, Any] = {}
 
 
-def _read(path: str) -> bytes:
+def _read(path: str, shown_path: str) -> bytes:
     # Opening a FIFO would wait for whoever writes to it, and the manager with it.
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         mode = os.fstat(fd).st_mode
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-            raise wrong(path, "", "is no regular file")
+            raise wrong(shown_path, "", "is no regular file")
         with open(fd, "rb", closefd=False) as file:
             return file.read()
     finally:
         os.close(fd)
 
 
-def parse(path: str) -> dict[str, Any]:
+def parse(path: str, shown_path: str) -> dict[str, Any]:
     """Read a file as TOML.
+
+    Args:
+        path: the file.
+        shown_path: its name in errors.
 
     Raises:
         Fault: it is not there, not readable, or no TOML.
     """
     try:
-        text = _read(path).decode()
+        text = _read(path, shown_path).decode()
         return tomllib.loads(text)
     except OSError as error:
-        raise wrong(path, "", f"cannot be read: {error.strerror}") from None
+        raise wrong(shown_path, "", f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise wrong(path, "", f"is not UTF-8 at byte {error.start}") from None
-    except tomllib.TOMLDecodeError as error:
+        raise wrong(shown_path, "", f"is not UTF-8 at byte {error.start}") from None
+    except RecursionError:
+        raise wrong(shown_path, "", "no TOML: it is nested too deeply") from None
+    except ValueError as error:  # also an integer with thousands of digits
         text, _, where = str(error).partition(" (at ")
         where = where.rstrip(")")
-        raise wrong(path, where, f"no TOML: {text[:1].lower()}{text[1:]}") from None
+        raise wrong(shown_path, where, f"no TOML: {text[:1].lower()}{text[1:]}") from None
 
 
 def shaped(path: str, where: str, value: Any, shape: Any) -> Any:

@@ -95,7 +95,7 @@ def show_status(status: dict[str, Any], workers: bool) -> None:
 
 def _title(manager: dict[str, Any]) -> Text:
     state = manager["state"]
-    title = Text("● ", "green" if state == "running" else "yellow")
+    title = Text.assemble(("● ", "green" if state == "running" else "yellow"))
     title.append(manager["name"] or "(no name)", "bold")
     title.append(f"  {state}, pid {manager['pid']}, up {words.duration(manager['uptime'])}")
     title.append(f", cotyledon {manager['version']}", "dim")

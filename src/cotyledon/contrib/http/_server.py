@@ -9,8 +9,10 @@ import os
 import socket
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from cotyledon.contrib.http._app import build
 from cotyledon.contrib.http._live import Live
@@ -20,6 +22,31 @@ from cotyledon.contrib.http._watch import Picture, Watch
 MOST_CONNECTIONS = 256
 LAST_ANSWERS = 3
 """Seconds that answers may take when the server is to end."""
+
+
+PATIENCE = 10
+"""Seconds in which a request has to come."""
+
+
+class _Protocol(H11Protocol):
+    """A connection that does not keep its place, of which there are few, without a request.
+
+    uvicorn waits for ever for the rest of a request that has begun.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.loop.call_later(PATIENCE, self._look, None)
+
+    def _look(self, before: Any) -> None:
+        """Close it if nothing was asked since, and nothing is being answered."""
+        if self.transport.is_closing():
+            return
+        answered = before is None or before.response_complete
+        if answered and self.cycle is before:
+            self.transport.close()
+        else:
+            self.loop.call_later(PATIENCE, self._look, self.cycle)
 
 
 class _Server(uvicorn.Server):
@@ -53,7 +80,7 @@ class Site:
         self._page = Page(self._watch, self._live)
         config = uvicorn.Config(
             build(self._watch, self._live, self._page, names),
-            http="h11",
+            http=_Protocol,
             ws="none",
             lifespan="off",
             log_config=None,

@@ -12,7 +12,8 @@ import sys
 from cotyledon import control
 
 # Those of the command.
-_STATUSES = {"no-manager": 4, "timeout": 6, "forbidden": 7}
+_STATUSES = {"timeout": 6, "forbidden": 7}
+_NO_MANAGER = 4
 _TERMINAL_NEEDED = "top needs a terminal; `cotyledon status` prints what it would show"
 _TEXTUAL_NEEDED = "top needs Textual: pip install 'cotyledon[top]'"
 
@@ -25,8 +26,8 @@ def main(where: str) -> int:
 
     Returns:
         The exit status: 0; 2 where something is missing; 4 if there is no such manager, 6 if it
-        does not answer, 7 if it may not be spoken to. In all but the first case one line on the
-        standard error output says what is wrong.
+        does not answer in time, 7 if it may not be spoken to. In all but the first case one line
+        on the standard error output says what is wrong.
     """
     try:
         from cotyledon.contrib.top.app import Top
@@ -40,7 +41,7 @@ def main(where: str) -> int:
         with control.Client(where) as client:
             path = os.path.abspath(client.path)
     except control.ControlError as error:
-        return _complain(error.text, _STATUSES.get(error.kind, 1))
+        return _complain(error.text, _STATUSES.get(error.kind, _NO_MANAGER))
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return _complain(_TERMINAL_NEEDED, 2)
     return Top(path, light=is_light()).run() or 0
