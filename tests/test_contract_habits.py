@@ -259,7 +259,8 @@ def test_pid_1(start, end):
         SCRIPT, "plain", "2", prefix=["unshare", "--fork", "--pid", "--mount-proc", "--kill-child"]
     )
     program.collect(2, "run")
-    (master,) = (pid for pid in descendants(program.pid) if "master process" in title(pid))
+    (master,) = (p.pid for p in descendants(program.pid).values() if p.ppid == program.pid)
+    assert "master process" in title(master)
     table = descendants(master)
     worker = next(pid for pid in table if title(pid).endswith("worker(1)"))
     os.kill(worker, KILL)
