@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import cotyledon
-from tests.harness import PROGRAMS, SOURCES, Program, Programs
+from tests.harness import PROGRAMS, SOURCES, Program, Programs, reap_orphans
 from tests.servers import RabbitMQ
 
 # futurist and the libraries of OpenStack import it where it is there, and from then on it warns at
@@ -80,6 +80,13 @@ def _deadline(request: pytest.FixtureRequest) -> Iterator[None]:
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(autouse=True)
+def _orphans() -> Iterator[None]:
+    """Leave no zombie of what has been left to the process of the tests, a subreaper."""
+    yield
+    reap_orphans()
 
 
 # --- programs and managers ----------------------------------------------------------------

@@ -420,9 +420,12 @@ class Master:
         return self
 
     def __exit__(self, *_: object) -> None:
+        from tests.harness import reap_orphans  # which the program has not, and does not need
+
         for process in self.left():
             kill(process.pid)
         self.popen.wait()
+        reap_orphans()
         if self.popen.stdin is not None:
             self.popen.stdin.close()
         os.close(self.pidfd)
