@@ -52,9 +52,9 @@ def test_all_steps_passed(ci):
     """If every step passes, ``.ci/run`` says so, last the words of pytest, and exits with 0."""
     done = ci()
     assert (done.returncode, done.stderr) == (0, "")
-    *_, verdict, turn, once, planted = done.stdout.splitlines()
+    *_, verdict, turn, once, servers, planted = done.stdout.splitlines()
     assert verdict == "all passed"
-    assert turn == once == planted == "=========== 3 passed in 0.10s ==========="
+    assert turn == once == servers == planted == "=========== 3 passed in 0.10s ==========="
 
 
 @pytest.mark.parametrize(("failing", "named"), [("docs", "docs"), ("check demo", "check demo")])
@@ -63,7 +63,7 @@ def test_a_step_failed(ci, failing, named):
     done = ci(failing)
     assert done.returncode == 1
     assert f"\nFAILED: {named}\n" in done.stdout
-    for step in ("install", "once", "planted", "check", "docs", "demo"):
+    for step in ("install", "once", "servers", "planted", "check", "docs", "demo"):
         assert f"--- {step} begins" in done.stdout
 
 
